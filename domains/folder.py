@@ -1,0 +1,228 @@
+"""Any folder of images, with or without a folder of index labels of the same relative names.
+
+Shapes: H, W pixels. Images are uint8 RGB 3xHxW; labels uint8 HxW class ids, 255 = no supervision.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Container, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from domains.errors import DataError
+from domains.images import check_same_frame, read_image, read_label, resize_label
+from domains.labels import LabelSpace
+from domains.samples import Reader
+from losses.ignore import IGNORE
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+class FolderReader:
+    """Images found recursively in a folder; the id of an image is its relative path without suffix.
+
+    Args:
+        images: folder of jpg, jpeg or png files.
+        labels: folder of index PNGs at the same relative paths, or None for a domain without labels.
+        space: label space of those PNGs.
+        ids: ids to use, in this order; None = all, sorted.
+        void: ids on disk that mean "no supervision".
+        height: height in pixels to resize to, or 0.
+        width: width in pixels to resize to, or 0.
+
+    Raises:
+        DataError: if the folder holds no image, an id has no image or two, or an image has no label.
+    """
+
+    has_labels: bool
+
+    def __init__(
+        self,
+        images: Path,
+        labels: Path | None,
+        space: LabelSpace,
+        *,
+        ids: Sequence[str] | None = None,
+        void: tuple[int, ...] = (IGNORE,),
+        height: int = 0,
+        width: int = 0,
+    ) -> None:
+        found = find_images(images)
+        self.ids = tuple(sorted(found)) if ids is None else tuple(ids)
+        require(self.ids, found, f"have no image in {images}")
+        self.space = space
+        self.has_labels = labels is not None
+        self._size = (height, width) if height else None
+        self._void = void
+        if labels is not None:
+            require_labels(labels, self.ids)
+        self._folders = images, labels or images
+        self._suffixes = [found[name].suffix for name in self.ids]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def image(self, index: int) -> Tensor:
+        """Return the uint8 RGB image of shape (3, H, W)."""
+        return read_image(self._image_path(index), self._size)
+
+    def label(self, index: int) -> Tensor:
+        """Return the uint8 label of shape (H, W) in the ids of `space`.
+
+        Raises:
+            DataError: if the domain has no labels, the label is not of the image's size, or it holds an id
+                that is neither a class nor void.
+        """
+        image_path = self._image_path(index)
+        if not self.has_labels:
+            raise DataError(f"{image_path} has no label: this domain was opened without labels")
+        path = self._folders[1] / f"{self.ids[index]}.png"
+        check_same_frame(image_path, path)
+        label_HW = class_ids(read_label(path), self.space, self._void, path)
+        return label_HW if self._size is None else resize_label(label_HW, *self._size)
+
+    def _image_path(self, index: int) -> Path:
+        return self._folders[0] / f"{self.ids[index]}{self._suffixes[index]}"
+
+
+class Translated:
+    """A labelled reader whose images come from a folder of translations with the same ids (ISA, DRSL).
+
+    Args:
+        reader: source domain; its labels stay valid since a translation keeps the geometry.
+        folder: folder of the translated images, any size of the same aspect.
+        height: height in pixels to resize to, or 0.
+        width: width in pixels to resize to, or 0.
+
+    Raises:
+        DataError: if an image of the source has no translation.
+    """
+
+    def __init__(self, reader: Reader, folder: Path, height: int = 0, width: int = 0) -> None:
+        self.ids = reader.ids
+        self.space = reader.space
+        self.has_labels = reader.has_labels
+        self._reader = reader
+        self._images = FolderReader(folder, None, reader.space, ids=reader.ids, height=height, width=width)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def image(self, index: int) -> Tensor:
+        """Return the translated image, uint8 RGB of shape (3, H, W)."""
+        return self._images.image(index)
+
+    def label(self, index: int) -> Tensor:
+        """Return the label of the original image."""
+        return self._reader.label(index)
+
+
+def find_images(folder: Path) -> dict[str, Path]:
+    """Return the path of every image below a folder by its id, the relative path without suffix.
+
+    Raises:
+        DataError: if the folder is missing or holds no image, or two files share an id.
+    """
+    require_folder(folder)
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
+            continue
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in found:
+            raise DataError(f"{found[name]} and {path} share the id {name!r}: remove or rename one of them")
+        found[name] = path
+    if not found:
+        raise DataError(f"no images in {folder}: expected files that end in {', '.join(IMAGE_SUFFIXES)}")
+    return found
+
+
+def require_labels(folder: Path, ids: Sequence[str]) -> None:
+    """Check that every id has its label file, `<folder>/<id>.png`.
+
+    Raises:
+        DataError: if the folder or a label is missing.
+    """
+    require_folder(folder)
+    present = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.png")}
+    require(ids, present, f"have no label in {folder} (expected <id>.png)")
+
+
+def require(ids: Sequence[str], present: Container[str], complaint: str) -> None:
+    """Check that every id is among those present.
+
+    Raises:
+        DataError: with the number of missing ids and the first five.
+    """
+    missing = [name for name in ids if name not in present]
+    if missing:
+        first = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise DataError(f"{len(missing)} of {len(ids)} ids {complaint}: {first}")
+
+
+def require_folder(folder: Path) -> None:
+    """Check that a folder exists.
+
+    Raises:
+        DataError: with the folder beside it whose name is nearest.
+    """
+    if not folder.is_dir():
+        raise DataError(f"folder {folder} does not exist{nearest(folder)}")
+
+
+def nearest(path: Path) -> str:
+    """Return a hint at the most similar name in the nearest folder above that exists, or an empty text."""
+    while not path.parent.is_dir():
+        path = path.parent
+    names = sorted(entry.name for entry in path.parent.iterdir())
+    lowered = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(path.name.lower(), lowered, n=1, cutoff=0.5)
+    return f"; did you mean {path.parent / lowered[near[0]]}?" if near else ""
+
+
+def read_list(path: Path) -> list[str]:
+    """Read ids from a text file, one a line; an image suffix is dropped and empty lines are skipped.
+
+    Raises:
+        DataError: if the file is missing, empty or names an id twice.
+    """
+    if not path.is_file():
+        raise DataError(f"list of ids {path} does not exist{nearest(path)}")
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    ids = [_without_suffix(line) for line in lines if line]
+    if not ids:
+        raise DataError(f"list of ids {path} is empty")
+    if len(set(ids)) < len(ids):
+        twice = next(name for name in ids if ids.count(name) > 1)
+        raise DataError(f"list of ids {path} names {twice!r} twice")
+    return ids
+
+
+def class_ids(label_HW: Tensor, space: LabelSpace, void: Sequence[int], path: Path) -> Tensor:
+    """Check the values of a label and turn its void ids into 255.
+
+    Raises:
+        DataError: if a value is neither a class of the space nor void; the message holds a histogram.
+    """
+    plane_HW = label_HW.numpy()  # these comparisons take numpy a tenth of the time that they take torch
+    no_class_HW = plane_HW >= len(space)
+    stray_HW = no_class_HW
+    for value in void:
+        stray_HW = stray_HW & (plane_HW != value)
+    if stray_HW.any():
+        count = torch.bincount(label_HW.flatten())
+        found = ", ".join(f"{value}: {count[value]}" for value in count.nonzero().flatten().tolist()[:40])
+        raise DataError(
+            f"{path} holds class ids outside {space.name} (0 to {len(space) - 1}, void "
+            f"{', '.join(map(str, void))}); pixels by id: {found}"
+        )
+    return torch.from_numpy(np.where(no_class_HW, np.uint8(IGNORE), plane_HW))
+
+
+def _without_suffix(line: str) -> str:
+    path = PurePosixPath(line)
+    return path.with_suffix("").as_posix() if path.suffix.lower() in IMAGE_SUFFIXES else line

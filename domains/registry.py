@@ -1,0 +1,182 @@
+"""From settings to readers, and every mistake in the settings as a sentence, before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from domains.camvid import open_camvid
+from domains.errors import DataError
+from domains.folder import FolderReader, Translated, read_list
+from domains.labels import LabelSpace, label_space
+from domains.samples import Cached, Mapped, Reader, Resized, ResizedImages, Subset
+from domains.settings import AugmentSettings, DomainSettings, IsaSettings, PairSettings
+
+CACHE_BYTES = 512 * 2**20
+"""Decoded pixels that one process keeps for one domain."""
+
+TOY_SIZE = (128, 256)
+"""Height and width in pixels of the toy city where the run sets none."""
+
+_FIELDS = {
+    "toycity": {"split", "style", "count"},
+    "camvid": {"root", "split", "list", "count"},
+    "folder": {"root", "list", "count", "images", "labels", "label_space"},
+}
+
+
+def open_reader(
+    settings: DomainSettings,
+    space: LabelSpace,
+    root: str,
+    height: int = 0,
+    width: int = 0,
+    *,
+    resize_labels: bool = True,
+) -> Reader:
+    """Open a domain as the run sees it: at the working size, in the run's label space, remembered once read.
+
+    Args:
+        settings: which domain.
+        space: label space of the run.
+        root: data root that relative folders start from.
+        height: working height in pixels, 0 = as the images are.
+        width: working width in pixels, 0 = as the images are.
+        resize_labels: whether labels follow the images to the working size; evaluation keeps them as they are.
+
+    Raises:
+        DataError: if the files are not there or the label spaces share no class.
+    """
+    decoded = (height, width) if resize_labels or settings.kind == "toycity" else (0, 0)
+    reader = _open(settings, space, Path(root), *decoded)
+    if settings.count and settings.kind != "toycity":
+        reader = Subset(reader, range(min(settings.count, len(reader))))
+    reader = Resized(reader, height, width) if resize_labels else ResizedImages(reader, height, width)
+    if reader.has_labels and reader.space != space:
+        reader = Mapped(reader, space)
+    return Cached(reader, CACHE_BYTES)
+
+
+def open_translated(reader: Reader, settings: IsaSettings, root: str, height: int = 0, width: int = 0) -> Reader:
+    """Open the translated copies of a source domain that `IsaSettings.folder` holds.
+
+    Raises:
+        DataError: if the folder is missing or lacks an image.
+    """
+    return Cached(Translated(reader, Path(root) / settings.folder, height, width), CACHE_BYTES)
+
+
+def check_settings(settings: DomainSettings, root: str) -> list[str]:
+    """Return what is wrong with a domain, one sentence each; folders are listed but no image is decoded."""
+    plain = DomainSettings(kind=settings.kind)
+    problems = [
+        f"{name} has no meaning for a domain of kind {settings.kind}: leave it out"
+        for name in vars(plain)
+        if name not in {"kind", *_FIELDS[settings.kind]} and getattr(settings, name) != getattr(plain, name)
+    ]
+    if settings.count < 0:
+        return [*problems, f"count must be 0 (all) or more, got {settings.count}"]
+    try:
+        _open(settings, label_space(settings.label_space or "cityscapes19"), Path(root), 0, 0)
+    except ValueError as error:
+        problems.append(str(error))
+    return problems
+
+
+def check_pair(pair: PairSettings, augment: AugmentSettings, isa: IsaSettings, root: str) -> list[str]:
+    """Return what is wrong with the data of a run, one sentence each, without decoding an image."""
+    problems = [*_size_problems(pair, augment), *_augment_problems(augment), *_isa_problems(isa)]
+    domains = {"source": pair.source, "target": pair.target, "evaluation": pair.evaluation}
+    broken = {name: check_settings(domain, root) for name, domain in domains.items()}
+    problems += [f"{name}: {problem}" for name, found in broken.items() for problem in found]
+    try:
+        space = label_space(pair.label_space)
+    except DataError as error:
+        return [*problems, str(error)]
+    for name in ("source", "evaluation"):
+        if not broken[name]:
+            problems += _label_problems(name, domains[name], space, root)
+    if isa.ratio > 0 and isa.translator == "folder" and not broken["source"]:
+        problems += _translation_problems(pair.source, isa, space, root)
+    return problems
+
+
+def _open(settings: DomainSettings, space: LabelSpace, root: Path, height: int, width: int) -> Reader:
+    folder = root / settings.root
+    if settings.kind == "toycity":
+        return _open_toycity(settings, height or TOY_SIZE[0], width or TOY_SIZE[1])
+    if settings.kind == "camvid":
+        return open_camvid(folder, settings.split, settings.list, height, width)
+    labels = folder / settings.labels if settings.labels else None
+    own_space = label_space(settings.label_space) if settings.label_space else space
+    ids = read_list(folder / settings.list) if settings.list else None
+    return FolderReader(folder / settings.images, labels, own_space, ids=ids, height=height, width=width)
+
+
+def _open_toycity(settings: DomainSettings, height: int, width: int) -> Reader:
+    from domains.toycity import ToyCity
+
+    count = settings.count or (400 if settings.split == "train" else 100)
+    return ToyCity(style=settings.style, split=settings.split, count=count, height=height, width=width)
+
+
+def _label_problems(name: str, settings: DomainSettings, space: LabelSpace, root: str) -> list[str]:
+    reader = _open(settings, space, Path(root), 0, 0)
+    if not reader.has_labels:
+        return [f"{name}: this domain needs labels: set its folder of labels"]
+    try:
+        Mapped(reader, space)
+    except DataError as error:
+        return [f"{name}: {error}"]
+    return []
+
+
+def _translation_problems(source: DomainSettings, isa: IsaSettings, space: LabelSpace, root: str) -> list[str]:
+    try:
+        Translated(_open(source, space, Path(root), 0, 0), Path(root) / isa.folder)
+    except DataError as error:
+        return [f"translated source images: {error}"]
+    return []
+
+
+def _size_problems(pair: PairSettings, augment: AugmentSettings) -> list[str]:
+    height, width = pair.height, pair.width
+    if height < 0 or width < 0 or (height == 0) != (width == 0):
+        return [f"height and width must both be 0 or both be positive, got {height} and {width}"]
+    if height and (augment.crop_height > height or augment.crop_width > width):
+        crop = f"{augment.crop_height}x{augment.crop_width}"
+        return [f"the crop ({crop}, height x width) must fit in the images ({height}x{width})"]
+    return []
+
+
+def _augment_problems(augment: AugmentSettings) -> list[str]:
+    limits = {
+        "photometric_probability": 1.0,
+        "brightness": 1.0,
+        "contrast": 1.0,
+        "saturation": 1.0,
+        "hue": 0.5,
+    }
+    limits |= {"gamma": 2.0, "blur": 10.0}
+    problems = [
+        f"{name} must lie in [0, {limit:g}], got {getattr(augment, name)}"
+        for name, limit in limits.items()
+        if not 0 <= getattr(augment, name) <= limit
+    ]
+    if augment.crop_height < 1 or augment.crop_width < 1:
+        crop = f"{augment.crop_height}x{augment.crop_width}"
+        problems.append(f"the crop must be at least 1x1 pixels, got {crop}")
+    if not 0 < augment.scale_min <= augment.scale_max:
+        scales = f"{augment.scale_min} and {augment.scale_max}"
+        problems.append(f"scales must satisfy 0 < scale_min <= scale_max, got {scales}")
+    return problems
+
+
+def _isa_problems(isa: IsaSettings) -> list[str]:
+    problems = []
+    if not 0 <= isa.ratio <= 1:
+        problems.append(f"the share of translated source images must lie in [0, 1], got {isa.ratio}")
+    if not 0 <= isa.fourier_beta <= 0.5:
+        problems.append(f"fourier_beta must lie in [0, 0.5], got {isa.fourier_beta}")
+    if isa.translator == "folder" and not isa.folder:
+        problems.append("translator folder needs the folder of the translated source images")
+    return problems

@@ -1,0 +1,274 @@
+"""Class-balanced selection of pseudo-labels (CBST, Zou et al. 2018; schedule of CRST and DRSL).
+
+A round reads every target image twice, a strip of rows at a time. First pass: `ConfidenceHistogram` of all
+images, from which `thresholds` takes one confidence per class. Second pass: `pseudo_label`.
+
+Shapes: K classes, H W pixels, h w feature grid, r rows of a strip. Label 255 is "no pseudo-label".
+
+A `score_KHW` is a log-probability up to a constant per pixel: the logits of a single view are one, and so is
+the logarithm of probabilities summed over views. Working on scores keeps confident pixels apart: the odds of
+the winner come from the sum of the losers, never from 1 - p, so p = 1 - 1e-14 differs from p = 1 - 2e-14.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from losses.ignore import IGNORE
+
+BINS = 16384
+"""Bins per class: one holds under 1e-3 of a class's pixels unless the network is unsure (mean p below 0.5)."""
+LOWEST, HIGHEST = -3.0, 32.0
+"""Log-odds covered by the bins; uniform in log-odds, since trained networks crowd against p = 1."""
+_WIDTH = (HIGHEST - LOWEST) / BINS
+_SLACK = 1e-4
+"""Thresholds lie this much (in log-odds) below their bin: above float32 rounding, far below a bin."""
+_LEAST_ODDS = 1e-34
+"""Floor of the losers' odds, a normal float32: no pixel is certain, so a threshold of 1 admits none."""
+
+
+def upsampled_strips(logits_Khw: Tensor, size: tuple[int, int], rows: int = 64) -> Iterator[tuple[slice, Tensor]]:
+    """Upsample logits bilinearly (align_corners=True), a strip of rows at a time.
+
+    Args:
+        logits_Khw: logits at feature resolution; half precision is upcast to float32 first.
+        size: H, W of the full image.
+        rows: height of a strip; the last may be lower.
+
+    Yields:
+        The slice of rows and the logits_KrW of these rows.
+
+    Raises:
+        ValueError: if a logit is not finite or `rows` is below 1.
+    """
+    if rows < 1:
+        raise ValueError(f"rows must be at least 1, got {rows}")
+    if not torch.isfinite(logits_Khw).all():
+        raise ValueError("logits hold NaN or infinity: the network diverged, no pseudo-label can be trusted")
+    low_height, (height, width) = logits_Khw.shape[1], size
+    wide_KhW = F.interpolate(logits_Khw[None].float(), size=(low_height, width), mode="bilinear", align_corners=True)[0]
+    # In float64: a row that falls on a grid row must not slip to the one before.
+    place_H = torch.arange(height, device=logits_Khw.device, dtype=torch.float64)
+    place_H = place_H * ((low_height - 1) / max(height - 1, 1))
+    above_H = place_H.long().clamp(max=low_height - 1)
+    below_H = (above_H + 1).clamp(max=low_height - 1)
+    weight_H1 = (place_H - above_H).float().unsqueeze(1)
+    for first in range(0, height, rows):
+        strip = slice(first, min(first + rows, height))
+        yield strip, torch.lerp(wide_KhW[:, above_H[strip]], wide_KhW[:, below_H[strip]], weight_H1[strip])
+
+
+def score_strips(views: Sequence[Tensor], size: tuple[int, int], rows: int = 64) -> Iterator[tuple[slice, Tensor]]:
+    """Strips of scores of one image, its probabilities averaged over views.
+
+    Args:
+        views: logits_Khw of each view of the image (scales may differ), a mirrored view mirrored back.
+        size: H, W of the full image.
+        rows: height of a strip.
+
+    Yields:
+        The slice of rows and their score_KrW: the logits of a single view, else log of the summed softmax.
+
+    Raises:
+        ValueError: if there is no view, or as `upsampled_strips` does.
+    """
+    if not views:
+        raise ValueError("an image needs at least one view, got none")
+    for strips in zip(*(upsampled_strips(view, size, rows) for view in views), strict=True):
+        strip, score_KrW = strips[0]
+        if len(strips) > 1:
+            score_KrW = torch.stack([view.log_softmax(0) for _, view in strips]).logsumexp(0)
+        yield strip, score_KrW
+
+
+def confidence_log_odds(score_KHW: Tensor) -> tuple[Tensor, Tensor]:
+    """Most probable class of each pixel, and the log-odds `log p / (1 - p)` of its probability p.
+
+    Args:
+        score_KHW: log-probabilities up to a constant per pixel, e.g. logits; K at least 2.
+
+    Returns:
+        label_HW, uint8, and log_odds_HW, float32, at most 78.
+    """
+    label_HW, _, losers_HW = _odds(score_KHW)
+    return label_HW.to(torch.uint8), -losers_HW.log()
+
+
+def _odds(score_KHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Winner, scores relative to it, and the summed probability of the losers in units of its own."""
+    score_KHW = score_KHW.float()
+    best_HW, label_HW = score_KHW.max(0)
+    relative_KHW = score_KHW - best_HW
+    losers_HW = relative_KHW.exp().scatter_(0, label_HW[None], 0).sum(0)
+    return label_HW, relative_KHW, losers_HW.clamp(min=_LEAST_ODDS)
+
+
+@dataclass(frozen=True)
+class ConfidenceHistogram:
+    """How many pixels were predicted as each class with which confidence; its size knows no image count.
+
+    Histograms of parts of a target set add up to that of the whole, in any order.
+    """
+
+    counts: np.ndarray
+    """int64 (K, BINS), bins uniform in log-odds on [LOWEST, HIGHEST], values beyond in the outer bins."""
+
+    @classmethod
+    def empty(cls, num_classes: int) -> ConfidenceHistogram:
+        """A histogram of no pixels.
+
+        Raises:
+            ValueError: if `num_classes` is not in [2, 255].
+        """
+        if not 2 <= num_classes <= IGNORE:
+            raise ValueError(f"num_classes must be between 2 and {IGNORE}, got {num_classes}")
+        return cls(np.zeros((num_classes, BINS), np.int64))
+
+    def add(self, label: Tensor, log_odds: Tensor) -> None:
+        """Count the pixels of a strip or image, as `confidence_log_odds` returns them."""
+        position = ((log_odds.float() - LOWEST) / _WIDTH).clamp(0, BINS - 1).int()
+        key = label.int() * BINS + position
+        counts = torch.bincount(key.flatten(), minlength=self.counts.size)
+        self.counts[...] += counts.cpu().numpy().reshape(self.counts.shape)
+
+    def merge(self, other: ConfidenceHistogram) -> None:
+        """Add the counts of another histogram to this one.
+
+        Raises:
+            ValueError: if the numbers of classes differ.
+        """
+        if len(self.counts) != len(other.counts):
+            raise ValueError(f"cannot merge histograms of {len(self.counts)} and {len(other.counts)} classes")
+        self.counts[...] += other.counts
+
+    def __add__(self, other: ConfidenceHistogram) -> ConfidenceHistogram:
+        """The histogram of both parts."""
+        total = ConfidenceHistogram(self.counts.copy())
+        total.merge(other)
+        return total
+
+
+def thresholds(histogram: ConfidenceHistogram, portion: float) -> np.ndarray:
+    """Confidence that the most confident `portion` of the pixels predicted as each class reaches.
+
+    It is the confidence at position `floor(portion * N_c)` of the descending list, counted from 1, rounded
+    down to the edge of its bin; 1 if that position is 0, so that nothing of the class is taken.
+
+    Args:
+        histogram: the confidences of the whole target set.
+        portion: share to take, in (0, 1]; with 1 every pixel is labelled.
+
+    Returns:
+        float64 (K,), probabilities in (0, 1].
+
+    Raises:
+        ValueError: if `portion` is not in (0, 1].
+    """
+    if not 0 < portion <= 1:
+        raise ValueError(f"portion must be in (0, 1], got {portion}")
+    reached = histogram.counts[:, ::-1].cumsum(axis=1)
+    # 0.29 * 100 is 28.999... in floating point; the list position is 29.
+    position = np.floor(portion * reached[:, -1] + 1e-6)
+    bin_K = BINS - 1 - (reached < position[:, None]).sum(axis=1)
+    return np.where(position > 0, _lower_edges(len(histogram.counts))[bin_K], 1.0)
+
+
+def _lower_edges(num_classes: int) -> np.ndarray:
+    """Probability at the lower edge of every bin, a hair below it so that no counted pixel is lost."""
+    log_odds = LOWEST + _WIDTH * np.arange(BINS) - _SLACK
+    edges = np.nextafter(1 / (1 + np.exp(-log_odds)), 0)
+    # The first bin also holds what lies below it; a winner has at least the uniform probability.
+    edges[0] = min(edges[0], (1 - 1e-5) / num_classes)
+    return edges
+
+
+def select(score_KHW: Tensor, threshold_K: np.ndarray) -> Tensor:
+    """Label each pixel with the class that exceeds its threshold most, if one does.
+
+    `argmax_c P_c / k_c`, kept where the maximum is at least 1. The division can change the class: a rare
+    class with a low threshold wins over a more probable one.
+
+    Args:
+        score_KHW: log-probabilities up to a constant per pixel, e.g. logits.
+        threshold_K: probabilities in (0, 1], as of `thresholds`; 1 admits nothing.
+
+    Returns:
+        label_HW, uint8, 255 where nothing was selected.
+
+    Raises:
+        ValueError: if the thresholds do not fit the classes or are not in (0, 1].
+    """
+    if len(threshold_K) != len(score_KHW):
+        raise ValueError(f"got {len(threshold_K)} thresholds for {len(score_KHW)} classes")
+    if not ((threshold_K > 0) & (threshold_K <= 1)).all():
+        raise ValueError(f"thresholds must be in (0, 1], got {threshold_K}")
+    _, relative_KHW, losers_HW = _odds(score_KHW)
+    log_threshold_K = torch.from_numpy(np.log(threshold_K)).to(relative_KHW)
+    # log1p keeps the winner's own log-probability exact down to 1e-34, where log_softmax would give 0.
+    log_prob_KHW = relative_KHW - losers_HW.log1p()
+    excess_HW, label_HW = (log_prob_KHW - log_threshold_K[:, None, None]).max(0)
+    return label_HW.where(excess_HW >= 0, IGNORE).to(torch.uint8)
+
+
+def pseudo_label(views: Sequence[Tensor], size: tuple[int, int], threshold_K: np.ndarray, rows: int = 64) -> Tensor:
+    """Pseudo-label of one whole image: `select` on every strip of `score_strips`.
+
+    Returns:
+        label_HW, uint8, on the device of the views.
+    """
+    return torch.cat([select(score_KrW, threshold_K) for _, score_KrW in score_strips(views, size, rows)])
+
+
+def portion_of_round(round_index: int, initial: float = 0.2, step: float = 0.05, maximum: float = 0.5) -> float:
+    """Portion of the target pixels that a self-training round labels: `initial + step * round`, capped.
+
+    Args:
+        round_index: 0 for the first round.
+        initial: portion of the first round.
+        step: growth a round.
+        maximum: cap.
+
+    Raises:
+        ValueError: if the round is negative or a portion is not in (0, 1].
+    """
+    if round_index < 0:
+        raise ValueError(f"round must be at least 0, got {round_index}")
+    if not 0 < initial <= maximum <= 1 or step < 0:
+        raise ValueError(
+            f"need 0 < initial <= maximum <= 1 and step >= 0, got initial {initial}, step {step}, maximum {maximum}"
+        )
+    return min(round(initial + step * round_index, 9), maximum)
+
+
+@dataclass(frozen=True)
+class SelfEntropy:
+    """Sum of per-pixel entropies, each in units of that of the uniform distribution; adds up over images."""
+
+    total: float = 0.0
+    pixels: int = 0
+
+    def __add__(self, other: SelfEntropy) -> SelfEntropy:
+        """Entropy of both parts."""
+        return SelfEntropy(self.total + other.total, self.pixels + other.pixels)
+
+    @property
+    def percent(self) -> float:
+        """Mean in [0, 100]: 0 is certain, 100 uniform; NaN of no pixels."""
+        return 100 * self.total / self.pixels if self.pixels else float("nan")
+
+
+def self_entropy(score_KHW: Tensor) -> SelfEntropy:
+    """Normalised entropy of the predictions of a strip or image, a measure of doubt that needs no labels.
+
+    Args:
+        score_KHW: log-probabilities up to a constant per pixel, e.g. logits; K at least 2.
+    """
+    num_classes = len(score_KHW)
+    entropy_HW = torch.special.entr(score_KHW.float().softmax(0)).sum(0) / np.log(num_classes)
+    return SelfEntropy(entropy_HW.sum(dtype=torch.float64).item(), entropy_HW.numel())

@@ -1,0 +1,95 @@
+"""Settings of the data: which domains, how crops are cut, how source images are moved towards the target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+DomainKind = Literal["toycity", "camvid", "folder"]
+Translator = Literal["none", "statistics", "fourier", "folder"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainSettings:
+    """One domain: a set of images, with or without labels."""
+
+    kind: DomainKind = "toycity"
+    """Reader of the domain: the built-in toy city, the CamVid layout, or any folder of images."""
+    root: str = ""
+    """Folder of the domain, relative to the data root of the run; empty = the data root itself."""
+    split: str = "train"
+    """Part of the domain: train, val or test (a plain folder of images has no parts)."""
+    list: str = ""
+    """Text file of the ids to use, one a line, relative to root; empty = all."""
+    style: Literal["game", "street"] = "game"
+    """Look of the toy city: the synthetic source (game) or the real-looking target (street)."""
+    count: int = 0
+    """Number of images to use, the first ones; 0 = all (toy city: 400 for train, 100 otherwise)."""
+    images: str = ""
+    """Folder kind: folder of the images, relative to root, searched recursively."""
+    labels: str = ""
+    """Folder kind: folder of index PNGs with the same relative names; empty = a domain without labels."""
+    label_space: str = ""
+    """Folder kind: name or JSON file of the label space of those PNGs; empty = that of the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSettings:
+    """The domains of a run and the label space and image size that all are read in."""
+
+    source: DomainSettings = field(default_factory=DomainSettings)
+    """Labelled domain."""
+    target: DomainSettings = field(default_factory=lambda: DomainSettings(style="street"))
+    """Domain to adapt to; training sees its images alone."""
+    evaluation: DomainSettings = field(default_factory=lambda: DomainSettings(style="street", split="val"))
+    """Labelled images of the target domain that training never sees."""
+    label_space: str = "toycity12"
+    """Classes of the run: cityscapes19, camvid11, toycity12, or a JSON file."""
+    height: int = 0
+    """Height in pixels that images and labels are resized to when read; 0 = as they are."""
+    width: int = 0
+    """Width in pixels that images and labels are resized to when read; 0 = as they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentSettings:
+    """Random crops, and random colour and blur on the device; a strength of 0 switches a change off."""
+
+    crop_height: int
+    """Height of a training crop in pixels."""
+    crop_width: int
+    """Width of a training crop in pixels."""
+    scale_min: float = 0.5
+    """Smallest random scale."""
+    scale_max: float = 1.5
+    """Largest random scale."""
+    flip: bool = True
+    """Mirror half of the crops left to right."""
+    photometric_probability: float = 0.8
+    """Share of the images whose colours and sharpness are changed at all."""
+    brightness: float = 0.0
+    """Brightness is multiplied by a factor in 1 +- this value, in [0, 1]."""
+    contrast: float = 0.0
+    """Contrast is multiplied by a factor in 1 +- this value, in [0, 1]."""
+    saturation: float = 0.0
+    """Saturation is multiplied by a factor in 1 +- this value, in [0, 1]."""
+    hue: float = 0.0
+    """Hue is turned by up to this share of the colour circle either way, in [0, 0.5]."""
+    gamma: float = 0.0
+    """Pixel values are raised to exp(u), u within +- this value."""
+    blur: float = 0.0
+    """Largest standard deviation of the Gaussian blur in pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IsaSettings:
+    """Input space adaptation: source images that look like the target, with their labels unchanged."""
+
+    ratio: float = 0.5
+    """Share of the source images that are replaced by their translation; 0 = off."""
+    translator: Translator = "statistics"
+    """Colour moments (statistics), low frequencies (fourier), or images translated beforehand (folder)."""
+    fourier_beta: float = 0.05
+    """Half-side of the square of swapped frequencies as a share of the shorter image side, in [0, 0.5]."""
+    folder: str = ""
+    """Folder of translated source images with the ids of the source, relative to the data root."""

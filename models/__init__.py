@@ -1,0 +1,1 @@
+"""Networks: backbones, segmentation heads, the mixture head, weights on disk."""

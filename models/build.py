@@ -1,0 +1,36 @@
+"""Build networks whose first weights are a function of a seed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from models.mmdl import MmdlHead
+from models.resnet import stage_channels
+from models.segmenter import Segmenter
+from models.settings import MmdlSettings, SegmenterSettings
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Initialisers draw from the global generator: lend them one in a known state, then restore it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def build_segmenter(settings: SegmenterSettings, num_classes: int, seed: int) -> Segmenter:
+    """An untrained network; equal arguments give equal bits, and the global generator is left as it was."""
+    with _seeded(seed):
+        return Segmenter(settings, num_classes)
+
+
+def build_mmdl_head(
+    settings: MmdlSettings, segmenter_settings: SegmenterSettings, num_classes: int, seed: int
+) -> MmdlHead:
+    """An untrained DRSL head for the features of such a segmenter, with the dilations of its classifier."""
+    in_channels = stage_channels(segmenter_settings.backbone, segmenter_settings.width)[-1]
+    with _seeded(seed):
+        return MmdlHead(in_channels, num_classes, settings, segmenter_settings.dilations)

@@ -1,0 +1,91 @@
+"""Settings of the networks, importable without torch; each field's docstring is its command-line help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Backbone = Literal["resnet10", "resnet18", "resnet34", "resnet50", "resnet101"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterSettings:
+    """Shape of the segmentation network (DeepLab-v2: a dilated ResNet and a dilated-sum classifier).
+
+    Raises:
+        ValueError: if a value is out of its range.
+    """
+
+    backbone: Backbone = "resnet101"
+    """Depth of the encoder; resnet10 has one block in every stage."""
+    width: int = 64
+    """Channels of the first stage: 64 is the standard network, less gives a reduced one."""
+    output_stride: Literal[8, 16, 32] = 8
+    """Pixels between two feature cells; DeepLab-v2 uses 8, and 32 is the plain network without dilation."""
+    dilations: tuple[int, ...] = (6, 12, 18, 24)
+    """Dilation of every branch of the classifier; "6 12" is what AdaptSegNet's public code computes."""
+    ceil_pool: bool = True
+    """Round the first pooling up, as DeepLab does: 512 pixels give 65 cells, the outermost on the border."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        known = get_args(Backbone)
+        if self.backbone not in known:
+            raise ValueError(f"backbone must be one of {', '.join(known)}, got {self.backbone!r}")
+        if self.width < 1:
+            raise ValueError(f"width must be at least 1, got {self.width}")
+        if self.output_stride not in (8, 16, 32):
+            raise ValueError(f"output_stride must be 8, 16 or 32, got {self.output_stride}")
+        if not self.dilations or min(self.dilations) < 1:
+            raise ValueError(f"dilations must be one or more numbers of at least 1, got {self.dilations}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MmdlSettings:
+    """The multi-modal distribution learning head of DRSL and the losses on it (arXiv 2206.09683).
+
+    Raises:
+        ValueError: if a value is out of its range.
+    """
+
+    embed_dim: int = 256
+    """Length of a pixel's embedding (lost in the paper; RepMet uses 256)."""
+    modes: int = 3
+    """Learned centres per class (paper: 3)."""
+    sigma2: float = 0.5
+    """Variance of every mode (paper: 0.5); the likelihood of a mode is exp(-distance / (2 sigma2))."""
+    margin: float = 1.0
+    """Margin of the triplet loss, Eq. 4 and 7."""
+    margin_consistency: float = 1.0
+    """Margin of the cross-domain consistency loss, Eq. 6 (paper: 1)."""
+    normalise: Literal["both", "none"] = "both"
+    """Scale embeddings and modes to unit length, so that squared distances lie in [0, 4]."""
+    posterior: Literal["normalised", "raw", "softmax_of_prob"] = "normalised"
+    """Posterior of Eq. 5: normalised over classes, RepMet's raw likelihood, or a softmax of likelihoods."""
+    mode_pooling: Literal["max", "sum"] = "max"
+    """Likelihood of a class from those of its modes (paper: max)."""
+    triplet_distance: Literal["squared", "euclidean"] = "squared"
+    """Distance within the triplet losses."""
+    negative: Literal["random", "hardest"] = "random"
+    """How the consistency loss picks a source embedding of another class (paper: random)."""
+    detach_source: bool = False
+    """Stop the gradient of the consistency loss at source embeddings."""
+    label_reduction: int = 2
+    """Pixels per step of the grid on which labels are reduced and embeddings sampled (paper: 2)."""
+    label_reduction_rule: Literal["nearest", "majority"] = "nearest"
+    """How a block of labels becomes one label."""
+    samples_per_class: int = 300
+    """Embeddings per class and image, at most (paper: 300)."""
+    sampling: Literal["systematic", "uniform"] = "systematic"
+    """How pixels of a class are drawn: evenly spaced from a random start, or independent of each other."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        for name in ("embed_dim", "modes", "label_reduction", "samples_per_class"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.sigma2 > 0:
+            raise ValueError(f"sigma2 must be above 0, got {self.sigma2}")
+        for name in ("margin", "margin_consistency"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")

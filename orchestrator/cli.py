@@ -1,0 +1,256 @@
+"""The command line of every method: verbs, help, exit codes. Heavy libraries are imported by what needs them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import shlex
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.config import Presets, RunFlags, flatten, parse_flags, read_file, read_settings
+from orchestrator.errors import Interrupted, StageFailed, UserError
+from orchestrator.method import Method
+
+if TYPE_CHECKING:
+    from orchestrator.progress import Progress
+
+USER_ERROR, FAILED, INTERRUPTED = 2, 1, 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateFlags:
+    """Measure a trained model on a folder of labelled images; writes evaluation.json."""
+
+    model: str
+    """Model folder: runs/NAME/model."""
+    images: str
+    """Folder of images, searched recursively."""
+    labels: str
+    """Folder of index PNGs with the same relative names."""
+    label_space: str
+    """Label space of those PNGs: cityscapes19, camvid11, toycity12 or a JSON file."""
+    out: str = "evaluation.json"
+    """File to write."""
+    flip: bool = False
+    """Average each prediction with that of the mirrored image."""
+    size: tuple[int, ...] = ()
+    """Height and width that images are resized to before prediction; empty: as the model was evaluated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelFlags:
+    """Label a folder of images with a trained model; writes Arrow shards, and pictures on request."""
+
+    model: str
+    """Model folder: runs/NAME/model."""
+    images: str
+    """Folder of images, searched recursively."""
+    out: str
+    """Folder to write."""
+    pictures: bool = False
+    """Also write a colour PNG of each label."""
+    flip: bool = False
+    """Average each prediction with that of the mirrored image."""
+    size: tuple[int, ...] = ()
+    """Height and width that images are resized to before prediction; empty: as the model was evaluated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFlags:
+    """Write report.html of a finished run again."""
+
+    run: str
+    """Run folder."""
+
+
+def main(method: type[Method], presets: Presets, arguments: list[str] | None = None) -> None:
+    """Run the command line of a method and exit with its code.
+
+    Args:
+        method: the method's settings class.
+        presets: functions that return full settings, by name; the first is the default.
+        arguments: command-line words; those of the process where None.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    sys.exit(_guarded(lambda: _dispatch(method, presets, words), words))
+
+
+def _dispatch(method: type[Method], presets: Presets, words: list[str]) -> None:
+    verb, rest = (words[0], words[1:]) if words and not words[0].startswith("-") else ("run", words)
+    verbs: dict[str, tuple[type, Callable[[Any], None]]] = {
+        "evaluate": (EvaluateFlags, _evaluate),
+        "label": (LabelFlags, _label),
+        "report": (ReportFlags, _report),
+    }
+    if verb == "run":
+        _run(method, presets, rest)
+    elif verb in verbs:
+        flags, action = verbs[verb]
+        if {"-h", "--help"} & set(rest):
+            _help(flags, f"{method.name}.py {verb}", flags.__doc__ or "")
+        found, complaints = parse_flags(rest, flatten(flags))
+        if complaints:
+            raise UserError("The command cannot be understood:", *complaints)
+        action(read_settings(flags, found))
+    else:
+        raise UserError(f"{verb}: no such command; there are run (the default), {', '.join(verbs)}.")
+
+
+def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
+    if {"-h", "--help"} & set(words):
+        _run_help(method, presets)
+    names = flatten(method)
+    own = flatten(RunFlags)
+    found, complaints = parse_flags(words, {**names, **own})
+    flags = read_settings(RunFlags, {k: v for k, v in found.items() if k in own})
+    settings = _settings(method, presets, flags, {k: v for k, v in found.items() if k not in own}, complaints)
+    folder = run_folder(flags, settings)
+    with _session(flags.verbose) as progress:
+        from orchestrator import runner
+        from orchestrator.files import read_json
+        from orchestrator.summary import show_summary
+
+        progress.say(f"{settings.title}: {folder}")
+        report = runner.run(settings, folder, progress, [Path(path) for path in flags.reuse])
+        show_summary(read_json(folder / "summary.json"), progress)
+        progress.say(f"report: {report}")
+
+
+def _settings(
+    method: type[Method], presets: Presets, flags: RunFlags, given: dict[str, Any], complaints: list[str]
+) -> Method:
+    """Preset or file, then flags, checked; all complaints are raised together."""
+    base, from_file = None, {}
+    problems = list(complaints)
+    if flags.config:
+        from_file = read_file(Path(flags.config))
+        wanted = from_file.pop("method", method.name)
+        if wanted != method.name:
+            raise UserError(f"--config {flags.config} is of method {wanted}, this is {method.name}.")
+    else:
+        name = flags.preset or next(iter(presets))
+        if name not in presets:
+            raise UserError(f"--preset {name}: no such preset; there are {', '.join(presets)}.")
+        base = dataclasses.replace(presets[name](), preset=name)
+    try:
+        settings = read_settings(method, {**from_file, **given}, base)
+    except UserError as error:
+        raise UserError("The settings cannot be used:", *problems, *error.details) from None
+    if settings.root:
+        settings = dataclasses.replace(settings, root=str(Path(settings.root).expanduser().resolve()))
+    problems += settings.problems()
+    if problems:
+        raise UserError("The settings cannot be used:", *problems)
+    return settings
+
+
+def run_folder(flags: RunFlags, settings: Method) -> Path:
+    """The folder of a run: `runs/METHOD-PRESET-SEED` or as named; with --fresh the first free one beside it.
+
+    Raises:
+        UserError: the name would leave the runs folder or is too long for a file system.
+    """
+    name = flags.name or f"{settings.name}-{settings.preset or 'custom'}-{settings.seed}"
+    if Path(name).name != name or name in (".", "..") or len(name.encode()) > 200 or not name.isprintable():
+        raise UserError(
+            f"--name {name[:60]!r} cannot be a folder name: use up to 200 characters without '/'; "
+            "--runs says where the folder lies."
+        )
+    folder = Path(flags.runs).expanduser().resolve() / name
+    number = 2
+    while flags.fresh and folder.exists():
+        folder = folder.with_name(f"{name}-{number}")
+        number += 1
+    return folder
+
+
+def _evaluate(flags: EvaluateFlags) -> None:
+    with _session() as progress:
+        from orchestrator.verbs import evaluate
+
+        evaluate(flags, progress)
+
+
+def _label(flags: LabelFlags) -> None:
+    with _session() as progress:
+        from orchestrator.verbs import label
+
+        label(flags, progress)
+
+
+def _report(flags: ReportFlags) -> None:
+    from orchestrator.report import write_report
+
+    if not (Path(flags.run) / "summary.json").exists():
+        raise UserError(f"--run {flags.run}: there is no finished run in this folder (no summary.json).")
+    print(f"report: {write_report(Path(flags.run))}")
+
+
+@contextlib.contextmanager
+def _session(verbose: bool = False) -> Iterator[Progress]:
+    """A connected Ray cluster and a console; both, and the scratch folder, are gone afterwards."""
+    from orchestrator.environment import prepare
+
+    scratch = prepare()
+    try:
+        if not verbose:
+            warnings.filterwarnings("ignore")
+            logging.disable(logging.INFO)
+        from orchestrator.progress import Progress
+
+        progress = Progress()
+        progress.say("starting Ray ...")
+        from orchestrator.resources import connect
+
+        connect(scratch, verbose)
+        yield progress
+    finally:
+        if "ray" in sys.modules:
+            import ray
+
+            ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _guarded(action: Callable[[], None], words: list[str]) -> int:
+    from domains.errors import DataError
+
+    try:
+        action()
+    except (UserError, DataError) as error:
+        print(error, file=sys.stderr)
+        return USER_ERROR
+    except StageFailed as error:
+        print(f"{error}\nWhat was done is kept; the same command tries again.", file=sys.stderr)
+        return FAILED
+    except (Interrupted, KeyboardInterrupt):
+        command = shlex.join(["python", sys.argv[0], *words])
+        print(f"Stopped; what was done is kept. Continue with:\n  {command}", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _run_help(method: type[Method], presets: Presets) -> None:
+    print(f"Presets (--preset NAME, then any setting below):\n{_preset_list(presets)}\n")
+    _help(
+        RunFlags, f"{method.name}.py [run]", "Flags of the run folder; the settings of the method follow.", leave=False
+    )
+    _help(method, f"{method.name}.py [run|evaluate|label|report]", sys.modules[method.__module__].__doc__ or "")
+
+
+def _preset_list(presets: Presets) -> str:
+    return "\n".join(f"  {name:<18} {(make.__doc__ or '').strip().splitlines()[0]}" for name, make in presets.items())
+
+
+def _help(cls: type, program: str, description: str, leave: bool = True) -> None:
+    import tyro
+
+    with contextlib.nullcontext() if leave else contextlib.suppress(SystemExit):
+        tyro.cli(cls, prog=program, description=description, args=["--help"], config=(tyro.conf.FlagConversionOff,))

@@ -1,0 +1,164 @@
+"""Settings from the command line: preset, then file, then flags; every mistake is found before anything starts.
+
+tyro writes the help from the settings' types and docstrings; pydantic checks the values, all of them at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_origin, get_type_hints
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from orchestrator.errors import UserError
+
+Settings = TypeVar("Settings")
+Presets = Mapping[str, Callable[[], Any]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunFlags:
+    """Where a run lies and how it starts; not part of its configuration."""
+
+    preset: str = ""
+    """Named settings to start from; the first of the list where neither this nor --config is given."""
+    config: str = ""
+    """YAML file of settings, such as runs/NAME/config.yaml, to start from instead of a preset."""
+    runs: str = "runs"
+    """Folder that run folders lie in."""
+    name: str = ""
+    """Name of the run folder; by default METHOD-PRESET-SEED. The same name continues the same run."""
+    fresh: bool = False
+    """Start a new run beside one of the same name, instead of continuing it."""
+    reuse: tuple[str, ...] = ()
+    """Run folders whose finished stages are taken over where everything that decides them is the same."""
+    verbose: bool = False
+    """Show Ray's own messages and tracebacks."""
+
+
+def read_settings(cls: type[Settings], flags: Mapping[str, Any], base: Settings | None = None) -> Settings:
+    """Settings of a class from dotted flags over a base.
+
+    Args:
+        cls: frozen dataclass, possibly nested.
+        flags: values (text from the command line, or plain data) by dotted name.
+        base: what the flags change; the class's defaults where None.
+
+    Raises:
+        UserError: unknown names (with the nearest known one), wrong types and values out of range, all of them.
+    """
+    known = flatten(cls)
+    problems = [_unknown(name, known) for name in flags if name not in known]
+    tree: dict[str, Any] = dataclasses.asdict(base) if base else {}  # type: ignore[call-overload]
+    for name, value in flags.items():
+        if name in known:
+            *path, leaf = name.split(".")
+            node = tree
+            for part in path:
+                node = node.setdefault(part, {})
+            node[leaf] = value
+    try:
+        settings = TypeAdapter(cls).validate_python(tree)
+    except ValidationError as error:
+        problems += [_sentence(detail) for detail in error.errors()]
+        settings = None
+    if problems or settings is None:
+        raise UserError("The settings cannot be used:", *problems)
+    return settings
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Settings of a YAML file by dotted name.
+
+    Raises:
+        UserError: it does not exist or does not hold settings.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--config {path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"--config {path} is not YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"--config {path} must hold settings by name, like a run's config.yaml.")
+    return _dotted(content)
+
+
+def parse_flags(arguments: Sequence[str], names: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Split `--dotted.name value` arguments into known flags and what is not understood.
+
+    Args:
+        arguments: command-line words.
+        names: known dotted names and their types.
+
+    Returns:
+        Values by name (text; a list for tuples; True for a bool flag without a value), and complaints.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in names:
+        spellings = {f"--{name}", f"--{name.replace('_', '-')}"}
+        parser.add_argument(*spellings, dest=name, nargs="*", default=argparse.SUPPRESS)
+    found, rest = parser.parse_known_args(arguments)
+    values: dict[str, Any] = {}
+    complaints = []
+    for name, words in vars(found).items():
+        if get_origin(names[name]) is tuple:
+            values[name] = words
+        elif len(words) == 1 or (names[name] is bool and not words):
+            values[name] = words[0] if words else True
+        else:
+            complaints.append(f"{name}: takes one value, got {shlex.join(words) if words else 'none'}")
+    # An unknown flag's own value follows it; only a word that follows no flag is a mistake of its own.
+    for before, word in zip(["", *rest], rest, strict=False):
+        if word.startswith("--"):
+            complaints.append(_unknown(word.split("=")[0].removeprefix("--"), names))
+        elif not before.startswith("--"):
+            complaints.append(f"{word!r} belongs to no flag")
+    return values, complaints
+
+
+def flatten(cls: type, prefix: str = "") -> dict[str, Any]:
+    """Dotted names and types of all settings of a nested dataclass."""
+    names: dict[str, Any] = {}
+    hints = get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        kind = hints[field.name]
+        if dataclasses.is_dataclass(kind):
+            names |= flatten(kind, f"{prefix}{field.name}.")  # type: ignore[arg-type]
+        else:
+            names[prefix + field.name] = kind
+    return names
+
+
+def _dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _dotted(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _unknown(name: str, known: Mapping[str, Any]) -> str:
+    spelt = name.replace("-", "_")
+    near = difflib.get_close_matches(spelt, known, n=1, cutoff=0.5)
+    if not near:
+        leaves = {key.rsplit(".", 1)[-1]: key for key in known}
+        near = [leaves[leaf] for leaf in difflib.get_close_matches(spelt.rsplit(".", 1)[-1], leaves, n=1)]
+    return f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else "; see --help")
+
+
+def _sentence(detail: Any) -> str:
+    name = ".".join(str(part) for part in detail["loc"])
+    message = detail["msg"].removeprefix("Value error, ")
+    shown = detail["input"]
+    if isinstance(shown, dict):  # a rule over several values of a group, which names them itself
+        return f"{name}: {message}"
+    return f"{name}: {message[0].lower()}{message[1:]}, got {shown!r}"

@@ -1,0 +1,100 @@
+"""What every stage of a run shares: the method, its data, where outputs lie, and who is told of progress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from domains.labels import LabelSpace
+from domains.registry import open_reader
+from domains.samples import Labelled, Reader, Unlabelled
+from domains.settings import DomainSettings
+from orchestrator.method import Method, Sizes
+from orchestrator.progress import Progress
+
+
+@dataclass(frozen=True)
+class Domains:
+    """The opened domain pair.
+
+    Training receives `source` and `target`; `truth` and `evaluation` are for measuring alone, and nothing in
+    `orchestrator.training` or `domains.feed` refers to them.
+    """
+
+    space: LabelSpace
+    source: Labelled
+    target: Unlabelled
+    truth: Labelled | None
+    """The target's training images with ground truth where there is any: measures pseudo-labels."""
+    evaluation: Labelled
+
+    @property
+    def sizes(self) -> Sizes:
+        """Numbers that the stage graph depends on."""
+        return Sizes(source=len(self.source), target=len(self.target), classes=len(self.space))
+
+
+@dataclass(frozen=True)
+class Context:
+    """Passed to the function that runs a stage."""
+
+    method: Method
+    domains: Domains
+    run: Path
+    progress: Progress
+    folders: dict[str, Path] = field(default_factory=dict)
+    """Folder of each stage, by name."""
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Result of each finished stage, by name."""
+
+
+def open_domains(method: Method) -> Domains:
+    """Open the readers of a method's domain pair, all in the run's label space.
+
+    Raises:
+        DataError: a domain is missing or malformed; the message names it.
+    """
+    from domains.labels import label_space
+
+    pair = method.pair
+    space = label_space(pair.label_space)
+
+    def reader(settings: DomainSettings, *, resize_labels: bool = True) -> Reader:
+        return open_reader(settings, space, method.root, pair.height, pair.width, resize_labels=resize_labels)
+
+    target = reader(pair.target)
+    return Domains(
+        space=space,
+        source=Labelled(reader(pair.source)),
+        target=Unlabelled(target),
+        truth=Labelled(target) if target.has_labels else None,
+        # Predictions are measured against labels at their own size, whatever size the network sees.
+        evaluation=Labelled(reader(pair.evaluation, resize_labels=False)),
+    )
+
+
+def describe(settings: DomainSettings, count: int) -> str:
+    """A domain in words, for tables and the report."""
+    if settings.kind == "toycity":
+        return f"toy city, {settings.style}/{settings.split} ({count} images)"
+    what = settings.list or settings.images or settings.split
+    return f"{settings.kind}, {what} ({count} images)"
+
+
+def protocol(context: Context) -> dict[str, Any]:
+    """How the numbers of a run are measured; goes with every one of them."""
+    domains = context.domains
+    sample = domains.evaluation.sample(0)
+    seen, judged = tuple(sample.image.shape[1:]), tuple(sample.label.shape)
+    return {
+        "name": f"{domains.space.name}-single-scale",
+        "classes": list(domains.space.classes),
+        "ignore": "255 in the ground truth",
+        "size": seen,
+        "resolution": f"prediction {seen[0]}x{seen[1]}, labels {judged[0]}x{judged[1]} (height x width)",
+        "flip": False,
+        "scales": [1.0],
+        "checkpoint": "last",
+        "mean": "over classes present in ground truth or prediction",
+    }

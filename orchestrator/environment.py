@@ -1,0 +1,80 @@
+"""Process-wide environment: set before Ray or a cache-writing library is imported."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import shutil
+import subprocess
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("segadapt", "torch", "ray", "accelerate", "datasets", "pyarrow", "safetensors", "transformers", "kornia")
+SCRATCH_PREFIX = "segadapt-"
+
+
+def prepare() -> Path:
+    """Point every cache at one private scratch folder and quieten Ray. Returns the folder (short: sockets live in it).
+
+    Nothing of a run is kept there. Folders of processes that are gone (killed before they could clean up) are removed.
+    """
+    remove_stale_scratch()
+    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-"))
+    defaults = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Token authentication is on for local clusters; a token in the environment keeps Ray from writing to $HOME.
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_DEDUP_LOGS": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # How often the controller looks for finished or lost workers; its default is 2 s.
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+        "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+        "MPLCONFIGDIR": str(scratch / "matplotlib"),
+        "HF_HOME": str(scratch / "huggingface"),
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if os.environ.get("RAY_ADDRESS"):
+        # A running cluster decides on its own authentication.
+        del defaults["RAY_AUTH_MODE"], defaults["RAY_AUTH_TOKEN"]
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    return scratch
+
+
+def remove_stale_scratch() -> None:
+    """Remove scratch folders whose process no longer lives."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH_PREFIX}*-*"):
+        pid = folder.name.removeprefix(SCRATCH_PREFIX).split("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def describe() -> dict[str, object]:
+    """Versions, hardware and git revision, for `environment.json`. Reads no environment variable: none can leak."""
+    import torch
+
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "python": platform.python_version(),
+        "packages": versions,
+        "system": platform.platform(),
+        "cpu_cores": os.cpu_count(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "git_revision": _git_revision(),
+    }
+
+
+def _git_revision() -> str:
+    answer = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return answer.stdout.strip() or "unknown"

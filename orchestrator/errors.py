@@ -1,0 +1,25 @@
+"""What goes wrong, sorted by who can mend it."""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """A mistake in the input. Shown as it is, without a traceback; the command exits with code 2.
+
+    Args:
+        headline: one sentence that names the thing and, where it fits, the fix.
+        details: further lines, shown as a list.
+    """
+
+    def __init__(self, headline: str, *details: str) -> None:
+        self.headline = headline
+        self.details = details
+        super().__init__("\n".join([headline, *(f"  - {line}" for line in details)]))
+
+
+class StageFailed(RuntimeError):
+    """A stage could not finish; what it had done is kept. The command exits with code 1."""
+
+
+class Interrupted(Exception):
+    """The user asked to stop; progress is saved. The command exits with code 130."""

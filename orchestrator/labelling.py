@@ -1,0 +1,271 @@
+"""Run a pseudo-label round: map (score the target), reduce (thresholds), map (select and write Arrow shards).
+
+A round that was cut off redoes only the parts whose shard is missing or does not match its digest.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from domains.arrow import intact_digest, open_table
+from domains.metrics import confusion_matrix, mean_iou, named, precision_per_class
+from domains.samples import Labelled, Unlabelled
+from domains.selection import (
+    ConfidenceHistogram,
+    SelfEntropy,
+    confidence_log_odds,
+    pseudo_label,
+    score_strips,
+    self_entropy,
+    thresholds,
+)
+from domains.shards import (
+    LabelRow,
+    Manifest,
+    ScoreRow,
+    read_plane,
+    read_scores,
+    write_manifest,
+    write_scores,
+    write_shard,
+)
+from losses.ignore import IGNORE
+from orchestrator import loop
+from orchestrator.context import Context
+from orchestrator.files import digest
+from orchestrator.inference import Predictor
+from orchestrator.stages import Label
+from orchestrator.tasks import run_tasks, split
+
+COUNTS = "confidence.safetensors"
+"""Confidence histogram of the whole target, kept so that a damaged label shard can be cut again alone."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The images that one task scores, and where what it finds goes."""
+
+    number: int
+    folder: Path
+    model: Path
+    target: Unlabelled
+    indices: Sequence[int]
+    num_classes: int
+    flip: bool
+    precision: str
+    labeller: str
+    """Digest of the model's weights, and how it predicts."""
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What the score shard is made from: stored in it, compared before it is used again."""
+        return {"labeller": self.labeller, "images": f"{self.indices[0]}-{self.indices[-1]}"}
+
+    @property
+    def scores(self) -> Path:
+        """Low-resolution logits; removed when the labels are written."""
+        return self.folder / f"scores-{self.number:03d}.arrow"
+
+    @property
+    def counts(self) -> Path:
+        """What was counted while scoring."""
+        return self.folder / f"scores-{self.number:03d}.safetensors"
+
+    @property
+    def labels(self) -> Path:
+        """Selected labels."""
+        return self.folder / f"labels-{self.number:03d}.arrow"
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A part and the thresholds its labels are cut at."""
+
+    part: Part
+    thresholds: np.ndarray
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What the label shard is made from."""
+        return {**self.part.origin, "thresholds": ",".join(float(k).hex() for k in self.thresholds)}
+
+    @property
+    def digest(self) -> str | None:
+        """The sha256 of the label shard if it is whole and was cut just so, else None."""
+        return intact_digest(self.part.labels, self.origin)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """All that the choice of thresholds needs to know of the target; its size knows no number of images."""
+
+    histogram: ConfidenceHistogram
+    entropy: SelfEntropy
+
+    def __add__(self, other: Counts) -> Counts:
+        """The counts of both parts."""
+        return Counts(self.histogram + other.histogram, self.entropy + other.entropy)
+
+    def write(self, path: Path, labeller: str) -> None:
+        """Store atomically, with the labeller they are of."""
+        entropy = np.array([self.entropy.total, self.entropy.pixels], dtype=np.float64)
+        partial = path.with_suffix(".partial")
+        save_file({"histogram": self.histogram.counts, "entropy": entropy}, partial, {"labeller": labeller})
+        partial.replace(path)
+
+    @classmethod
+    def read(cls, path: Path, labeller: str) -> Counts | None:
+        """What `write` stored, or None where there is nothing whole of this labeller."""
+        try:
+            with safe_open(path, framework="numpy") as file:
+                if file.metadata() != {"labeller": labeller}:
+                    return None
+                total, pixels = file.get_tensor("entropy").tolist()
+                return cls(ConfidenceHistogram(file.get_tensor("histogram")), SelfEntropy(total, int(pixels)))
+        except (OSError, SafetensorError):
+            return None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A written label shard and, where there is any, the ground truth it is measured against."""
+
+    part: Part
+    truth: Labelled | None
+    """For measuring alone: what it finds reaches the report, never training."""
+
+
+def run(stage: Label, context: Context) -> dict[str, Any]:
+    """Label the target's training images; the stage's folder becomes a verified pseudo-label store."""
+    parts = make_parts(stage, context)
+    method, space = context.method, context.domains.space
+    folder = context.folders[stage.name]
+    counts = Counts.read(folder / COUNTS, parts[0].labeller)
+    if counts is None:
+        counts = functools.reduce(operator.add, _score(parts, stage, context))
+        counts.write(folder / COUNTS, parts[0].labeller)
+    cut = thresholds(counts.histogram, stage.portion)
+    cuts = [Cut(part, cut) for part in parts]
+    missing = [cut for cut in cuts if cut.digest is None]
+    _score([cut.part for cut in missing], stage, context)
+    run_tasks(select_part, missing, method.compute, f"{stage.name}: select")
+    inspections = [Inspection(part, context.domains.truth) for part in parts]
+    found = run_tasks(inspect_part, inspections, method.compute, f"{stage.name}: inspect")
+    selected, confusion = (np.sum(values, axis=0) for values in zip(*found, strict=True))
+    write_manifest(
+        folder,
+        Manifest(
+            labeller=parts[0].labeller,
+            portion=stage.portion,
+            thresholds=dict(zip(space.classes, cut.tolist(), strict=True)),
+            class_counts=dict(zip(space.classes, selected.tolist(), strict=True)),
+            shards={cut.part.labels.name: str(cut.digest) for cut in cuts},
+        ),
+    )
+    for path in folder.glob("scores-*"):
+        path.unlink()
+    predicted = counts.histogram.counts.sum(1)
+    share = np.divide(selected, predicted, out=np.full(len(space), np.nan), where=predicted > 0)
+    measured = context.domains.truth is not None
+    return {
+        "thresholds": named(cut, space.classes),
+        "coverage": float(selected.sum() / predicted.sum()),
+        "selected": named(share, space.classes),
+        "self_entropy": counts.entropy.percent,
+        "pseudo_label_miou": mean_iou(confusion) if measured else None,
+        "pseudo_label_accuracy": named(precision_per_class(confusion), space.classes) if measured else None,
+    }
+
+
+def make_parts(stage: Label, context: Context) -> list[Part]:
+    """Cut the target into the parts of a round."""
+    model = (context.folders[stage.by] / loop.MODEL).absolute()
+    compute, target = context.method.compute, context.domains.target
+    compute, target = context.method.compute, context.domains.target
+    labeller = f"{digest(model / 'model.safetensors')} flip={stage.flip} {compute.precision}"
+    return [
+        Part(
+            number=number,
+            folder=context.folders[stage.name].absolute(),
+            model=model,
+            target=target,
+            indices=indices,
+            num_classes=len(context.domains.space),
+            flip=stage.flip,
+            precision=compute.precision,
+            labeller=labeller,
+        )
+        for number, indices in enumerate(split(len(target), compute.tasks))
+    ]
+
+
+def score_part(part: Part) -> None:
+    """One task of the first map: predict each image once; keep its low-resolution logits and count confidences.
+
+    Memory does not grow with the number of images: full-resolution probabilities exist a strip of rows at a time.
+    """
+    predictor = Predictor(part.model, part.precision, part.flip)
+    histogram, entropy = ConfidenceHistogram.empty(part.num_classes), SelfEntropy()
+
+    def rows() -> Iterator[ScoreRow]:
+        nonlocal entropy
+        for index in part.indices:
+            sample = part.target.sample(index)
+            height, width = sample.image.shape[1:]
+            # Counted as they are stored, in half precision, so that thresholds and selection see the same numbers.
+            views = predictor.logits(sample.image).half()
+            for _, scores in score_strips(list(views), (height, width)):
+                histogram.add(*confidence_log_odds(scores))
+                entropy += self_entropy(scores)
+            yield ScoreRow(sample.id, index, height, width, views)
+
+    write_scores(part.scores, rows(), part.origin)
+    # Written last, the counts vouch for the scores.
+    Counts(histogram, entropy).write(part.counts, part.labeller)
+
+
+def select_part(cut: Cut) -> None:
+    """One task of the second map: cut the labels of a part at the round's thresholds and write its shard."""
+
+    def rows() -> Iterator[LabelRow]:
+        for row in read_scores(cut.part.scores):
+            label = pseudo_label(list(row.logits_Khw), (row.height, row.width), cut.thresholds)
+            yield LabelRow(row.id, row.index, label)
+
+    write_shard(cut.part.labels, rows(), cut.origin)
+
+
+def inspect_part(inspection: Inspection) -> tuple[np.ndarray, np.ndarray]:
+    """One task: pixels of each class in a label shard, and their confusion with the ground truth (zero without)."""
+    part, truth = inspection.part, inspection.truth
+    table = open_table(part.labels)
+    selected = np.zeros(part.num_classes, dtype=np.int64)
+    confusion = np.zeros((part.num_classes, part.num_classes), dtype=np.int64)
+    for row, index in enumerate(part.indices):
+        label = read_plane(table, row)
+        selected += np.bincount(label.numpy().ravel(), minlength=IGNORE + 1)[: part.num_classes]
+        if truth:
+            confusion += confusion_matrix(truth.sample(index).label, label, part.num_classes)
+    return selected, confusion
+
+
+def _score(parts: list[Part], stage: Label, context: Context) -> list[Counts]:
+    """Score the parts that are not scored yet; returns what was counted in each."""
+    todo = [p for p in parts if intact_digest(p.scores, p.origin) is None or not Counts.read(p.counts, p.labeller)]
+    with context.progress.bar(stage.name, sum(len(part.indices) for part in todo), unit="image") as bar:
+        count = itertools.accumulate(len(part.indices) for part in todo)
+        run_tasks(
+            score_part, todo, context.method.compute, f"{stage.name}: score", lambda *_: bar.update(next(count), {})
+        )
+    counted = [Counts.read(part.counts, part.labeller) for part in parts]
+    return [counts for counts in counted if counts]

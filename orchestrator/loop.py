@@ -1,0 +1,254 @@
+"""The training loop: the only one in the project, run by every worker of a Ray Train group.
+
+It knows no method. A step of the method yields (network names, loss, terms); the loop does backward, clipping,
+optimiser steps, logging, checkpoints and resuming between the yields.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler, PolynomialLR
+from torch.utils.data import DataLoader
+
+from domains.feed import Feed
+from domains.sampler import seed_of
+from models.segmenter import set_train_mode
+from models.weights import load_tensors, save_model
+from orchestrator import checkpoints
+from orchestrator.files import read_lines, write_text
+from orchestrator.method import Method
+from orchestrator.runfolder import CHECKPOINTS
+from orchestrator.settings import ComputeSettings, TrainSettings
+from orchestrator.stages import Train
+
+STOP = "STOP"
+"""A file of this name in the stage's folder asks the workers to save and leave at their next log line."""
+MODEL = "model"
+NETWORKS = "networks"
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """Everything a worker needs to know; small and picklable."""
+
+    method: Method
+    stage: Train
+    num_classes: int
+    steps: int
+    feed: Feed
+    folder: Path
+    """Folder of this stage, on storage that all workers share."""
+    start: Path | None
+    """Folder of the stage whose weights the networks begin with."""
+    description: dict[str, Any]
+    """Label space and protocol, stored with the model."""
+
+
+class Diverged(RuntimeError):
+    """A logged loss term is NaN or infinite."""
+
+
+def train_worker(config: dict[str, TrainJob]) -> None:
+    """Entry point of a Ray Train worker."""
+    Loop(config["job"]).run()
+
+
+def make_accelerator(compute: ComputeSettings) -> Accelerator:
+    """Accelerate over Ray's process group.
+
+    On CPU, Accelerate joins the group only when told `cpu=True`; otherwise every worker silently trains alone. The
+    check keeps that, and any other cause of the same, from going unnoticed.
+    """
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision="no" if compute.precision == "fp32" else compute.precision,
+        gradient_accumulation_steps=compute.accumulation,
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
+    )
+    world = ray.train.get_context().get_world_size()
+    if accelerator.num_processes != world:
+        raise RuntimeError(f"{world} workers were started but only {accelerator.num_processes} would train together")
+    return accelerator
+
+
+class Loop:
+    """One stage of training on one worker."""
+
+    def __init__(self, job: TrainJob) -> None:
+        self.job, self.stage, self.settings = job, job.stage, job.stage.settings
+        compute = job.method.compute
+        torch.set_num_threads(max(1, int(compute.cpus_per_worker)))
+        self.accelerator = make_accelerator(compute)
+        self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
+        built = job.method.networks(job.num_classes)
+        self.networks: dict[str, nn.Module] = {name: built[name] for name in self.stage.networks}
+        if job.start:
+            load_start(self.networks, job.method.exported, job.start)
+        for network in self.networks.values():
+            network.to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            set_train_mode(network, self.settings.batchnorm)
+        raw = {name: make_optimiser(job.method, name, net, self.settings) for name, net in self.networks.items()}
+        self.schedules = {name: make_schedule(raw[name], self.settings, job.steps) for name in raw}
+        self.step = self._resume(raw)
+        self.wrapped = {name: self.accelerator.prepare(net) for name, net in self.networks.items()}
+        self.optimisers = {name: self.accelerator.prepare(optimiser) for name, optimiser in raw.items()}
+        self._terms: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def run(self) -> None:
+        """Train from the newest verified checkpoint to the last step, then write what the stage hands on."""
+        accumulation = self.job.method.compute.accumulation
+        micros = [
+            (step * accumulation + part) * self.world + self.rank
+            for step in range(self.step, self.job.steps)
+            for part in range(accumulation)
+        ]
+        loader = DataLoader(
+            self.job.feed,
+            batch_size=None,
+            sampler=micros,
+            num_workers=self.job.method.compute.loader_workers,
+            pin_memory=self.accelerator.device.type == "cuda",
+        )
+        for position, batch in zip(micros, loader, strict=True):
+            with self.accelerator.accumulate(*self.wrapped.values()):
+                self._micro_step(position, batch.to(self.accelerator.device))
+            if self.accelerator.sync_gradients:
+                self.step += 1
+                if self._end_of_step():
+                    return
+        self._write_outputs()
+
+    def _micro_step(self, position: int, batch: Any) -> None:
+        seed = seed_of(self.job.method.seed, self.stage.name, "step", position)
+        torch.manual_seed(seed)  # for layers that draw by themselves, such as dropout
+        draw = torch.Generator(self.accelerator.device).manual_seed(seed)
+        step = getattr(self.job.method, self.stage.step)
+        for names, loss, terms in step(self.wrapped, batch, draw):
+            self.accelerator.backward(loss)
+            if self.settings.clip and self.accelerator.sync_gradients:
+                parameters = [p for name in names for p in self.networks[name].parameters()]
+                self.accelerator.clip_grad_norm_(parameters, self.settings.clip)
+            for name in names:
+                self.optimisers[name].step()
+                self.optimisers[name].zero_grad()
+            for term, value in terms.items():
+                self._terms[term] = self._terms.get(term, torch.zeros((), device=loss.device)) + value.detach()
+                self._counts[term] = self._counts.get(term, 0) + 1
+
+    def _end_of_step(self) -> bool:
+        """Schedules, log line, checkpoint. True when the user asked to stop."""
+        for schedule in self.schedules.values():
+            schedule.step()
+        last = self.step == self.job.steps
+        save = last or self.step % self.settings.checkpoint_every == 0
+        if not (save or self.step % self.settings.log_every == 0):
+            return False
+        stop = self._log()
+        if save or stop:
+            self._save()
+        return stop and not last
+
+    def _log(self) -> bool:
+        """Write the mean of every term since the last line; returns whether any worker saw the request to stop."""
+        stop = torch.tensor(float((self.job.folder / STOP).exists()), device=self.accelerator.device)
+        means = torch.stack([*(self._terms[name] / self._counts[name] for name in self._terms), stop])
+        *values, stop_share = self.accelerator.reduce(means, "mean").tolist()
+        terms = dict(zip(self._terms, values, strict=True))
+        self._terms, self._counts = {}, {}
+        bad = [name for name, value in terms.items() if not math.isfinite(value)]
+        if bad:
+            raise Diverged(
+                f"{self.stage.name}, step {self.step}: {', '.join(bad)} is not finite; lower the learning rate"
+            )
+        if self.accelerator.is_main_process:
+            lr = next(iter(self.schedules.values())).get_last_lr()[0]
+            line = {"stage": self.stage.name, "step": self.step, "lr": lr, **terms}
+            with (self.job.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        return stop_share > 0
+
+    def _save(self) -> None:
+        if self.accelerator.is_main_process:
+            tensors: dict[str, dict[str, Tensor]] = {NETWORKS: {}, "optimisers": {}}
+            state: dict[str, Any] = {"optimisers": {}, "schedules": {}, "scaler": None}
+            for name, network in self.networks.items():
+                tensors[NETWORKS] |= {f"{name}/{key}": value for key, value in network.state_dict().items()}
+                values, rest = checkpoints.optimiser_tensors(name, self.optimisers[name].optimizer)
+                tensors["optimisers"] |= values
+                state["optimisers"][name] = rest
+                state["schedules"][name] = self.schedules[name].state_dict()
+            if self.accelerator.scaler is not None:
+                state["scaler"] = self.accelerator.scaler.state_dict()
+            checkpoints.save(self.job.folder / CHECKPOINTS, self.step, tensors, state)
+        self.accelerator.wait_for_everyone()
+
+    def _resume(self, optimisers: dict[str, torch.optim.Optimizer]) -> int:
+        """Load the newest verified checkpoint, if any, and cut the log back to it; returns its step."""
+        if self.accelerator.is_main_process:
+            found = checkpoints.newest_verified(self.job.folder / CHECKPOINTS)
+            step = found.step if found else 0
+            lines = [line for line in read_lines(self.job.folder / "metrics.jsonl") if line["step"] <= step]
+            write_text(self.job.folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+        self.accelerator.wait_for_everyone()
+        found = checkpoints.newest_verified(self.job.folder / CHECKPOINTS)
+        if found is None:
+            return 0
+        tensors, state = found.tensors(NETWORKS), found.state()
+        optimiser_tensors = found.tensors("optimisers")
+        for name, network in self.networks.items():
+            own = {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}
+            network.load_state_dict(own)
+            checkpoints.restore_optimiser(name, optimisers[name], optimiser_tensors, state["optimisers"][name])
+            self.schedules[name].load_state_dict(state["schedules"][name])
+        if self.accelerator.scaler is not None and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        return found.step
+
+    def _write_outputs(self) -> None:
+        """Hand on the weights: the exported network as a model folder, the others as plain tensors."""
+        if self.accelerator.is_main_process:
+            for name, network in self.networks.items():
+                if name == self.job.method.exported:
+                    save_model(self.job.folder / MODEL, network, self.job.method.model, **self.job.description)
+                else:
+                    path = self.job.folder / NETWORKS / f"{name}.safetensors"
+                    path.parent.mkdir(exist_ok=True)
+                    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
+        self.accelerator.wait_for_everyone()
+
+
+def load_start(networks: dict[str, nn.Module], exported: str, folder: Path) -> None:
+    """Load the weights that another stage handed on; networks that it did not train keep their fresh ones."""
+    for name, network in networks.items():
+        path = folder / MODEL / "model.safetensors" if name == exported else folder / NETWORKS / f"{name}.safetensors"
+        if path.exists():
+            load_tensors(network, load_file(path))
+
+
+def make_optimiser(method: Method, name: str, network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    """The optimiser of one network, with the method's parameter groups."""
+    groups = method.parameter_groups(name, network, settings.lr, settings.head_multiplier)
+    if settings.optimiser == "adamw":
+        return torch.optim.AdamW(
+            groups, lr=settings.lr, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay
+        )
+    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
+
+
+def make_schedule(optimiser: torch.optim.Optimizer, settings: TrainSettings, steps: int) -> LRScheduler:
+    """The learning-rate schedule, stepped once an optimiser step."""
+    if settings.schedule == "poly":
+        return PolynomialLR(optimiser, total_iters=max(1, steps), power=settings.power)
+    return ConstantLR(optimiser, factor=1.0, total_iters=1)

@@ -1,0 +1,104 @@
+"""What a run asks of Ray, and turning "detect it" into numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from pathlib import Path
+
+from orchestrator.errors import UserError
+from orchestrator.settings import ComputeSettings
+
+PATIENCE_S = 20.0
+"""How long to wait for a busy cluster to free what a run needs before saying so."""
+
+
+def connect(scratch: Path, verbose: bool = False) -> None:
+    """Join the cluster that RAY_ADDRESS names, or start a private one on this machine.
+
+    Raises:
+        UserError: the cluster runs another version of Ray or Python, or cannot be reached.
+    """
+    import ray
+
+    quiet = {} if verbose else {"log_to_driver": False, "logging_level": "error"}
+    address = os.environ.get("RAY_ADDRESS")
+    try:
+        if address:
+            ray.init(address=address, **quiet)
+        else:
+            # A pseudo-label shard never passes through the object store, so a small one is enough.
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                object_store_memory=200 << 20,
+                _temp_dir=str(scratch / "ray"),
+                **quiet,
+            )
+    except (RuntimeError, ConnectionError) as error:
+        raise UserError(
+            f"Cannot join the Ray cluster at {address or 'this machine'}: {str(error).strip().splitlines()[0]}",
+            f"This environment has Ray {ray.__version__}; the cluster must run the same Ray and Python versions.",
+            "Unset RAY_ADDRESS to run on this machine alone.",
+        ) from error
+
+
+def resolve(compute: ComputeSettings) -> ComputeSettings:
+    """Fill in zeros and "auto" from what the connected cluster has, and wait until it is free.
+
+    Raises:
+        UserError: the cluster has less than the run needs, or it stays busy; both amounts are named.
+    """
+    import ray
+
+    total = ray.cluster_resources()
+    cores, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
+    workers = compute.workers or (int(gpus) if gpus else 1)
+    gpus_per_worker = compute.gpus_per_worker or (1.0 if gpus else 0.0)
+    cpus_per_worker = compute.cpus_per_worker or max(1.0, cores // workers if not gpus else min(8.0, cores // workers))
+    tasks = compute.tasks or int(gpus or cores)
+    resolved = dataclasses.replace(
+        compute,
+        workers=workers,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
+        tasks=max(1, tasks),
+        precision=fast_precision() if compute.precision == "auto" else compute.precision,
+    )
+    _wait_for({"CPU": workers * cpus_per_worker, "GPU": workers * gpus_per_worker}, total)
+    return resolved
+
+
+def fast_precision() -> str:
+    """The precision that this machine multiplies fastest in: bf16 (or fp16) with tensor or matrix units, else fp32."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    # Without matrix units bf16 on a processor is emulated and several times slower than fp32.
+    info = Path("/proc/cpuinfo")
+    return "bf16" if info.exists() and "amx_bf16" in info.read_text() else "fp32"
+
+
+def _wait_for(needed: dict[str, float], total: dict[str, float]) -> None:
+    import ray
+
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        free = ray.available_resources()
+        short = {name: amount for name, amount in needed.items() if free.get(name, 0.0) < amount}
+        if not short:
+            return
+        impossible = any(total.get(name, 0.0) < amount for name, amount in short.items())
+        if impossible or time.monotonic() > deadline:
+            raise UserError(
+                "The cluster cannot give this run what it needs: "
+                + ", ".join(
+                    f"{amount:g} {name} needed, {free.get(name, 0.0):g} free of {total.get(name, 0.0):g}"
+                    for name, amount in short.items()
+                )
+                + ".",
+                "Lower --compute.workers, --compute.cpus_per_worker or --compute.gpus_per_worker, or free the cluster.",
+            )
+        time.sleep(0.5)

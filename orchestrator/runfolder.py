@@ -1,0 +1,157 @@
+"""The run folder: where everything of a run lies, who may write to it, and what is already done."""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from orchestrator.errors import UserError
+from orchestrator.files import digest_of, digests_below, read_json, read_lines, sync_folder, write_json, write_text
+
+CHECKPOINTS = "checkpoints"
+DONE = "done.json"
+"""Last file of a finished stage: its fingerprint, result and the digest of every file it made."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A stage that is done and whose files are what they were when it finished."""
+
+    fingerprint: str
+    result: dict[str, Any]
+
+
+class RunFolder:
+    """One run's folder, locked for this process while it lives.
+
+    Raises:
+        UserError: another process holds the lock.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(path / ".lock")
+
+    def close(self) -> None:
+        """Let another process use the folder."""
+        self._lock.close()
+
+    def stage(self, number: int, name: str) -> Path:
+        """The folder of a stage."""
+        return self.path / "stages" / f"{number:02d}-{name}"
+
+    def record(self, event: str, **details: Any) -> None:
+        """Append one line to the ledger; times are UTC and nothing depends on them."""
+        line = {"utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "event": event, **details}
+        with (self.path / "ledger.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def adopt_config(self, config: dict[str, Any]) -> None:
+        """Write config.yaml, or check that the folder's own says the same.
+
+        Raises:
+            UserError: the folder belongs to a run with other settings; the differences are listed.
+        """
+        path = self.path / "config.yaml"
+        if path.exists():
+            changes = differences(yaml.safe_load(path.read_text()), config)
+            if changes:
+                raise UserError(
+                    f"{self.path} holds a run with other settings, which would mix with this one:",
+                    *(f"{key}: there {was!r}, now {now!r}" for key, (was, now) in changes.items()),
+                    "Give this run a --name of its own, or start a new one beside it with --fresh.",
+                )
+        else:
+            write_text(path, yaml.safe_dump(config, sort_keys=False))
+
+    def collect_metrics(self) -> None:
+        """Gather the stages' metrics, in stage order, into metrics.jsonl."""
+        parts = sorted(self.path.glob("stages/*/metrics.jsonl"))
+        write_text(self.path / "metrics.jsonl", "".join(part.read_text() for part in parts))
+
+
+def finish_stage(folder: Path, fingerprint: str, result: dict[str, Any]) -> None:
+    """Record that a stage is done, with the digest of each of its files."""
+    sync_folder(folder)
+    write_json(folder / DONE, {"fingerprint": fingerprint, "result": result, "files": _outputs(folder)})
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+
+
+def finished_stage(folder: Path, fingerprint: str) -> Finished | None:
+    """The result of a stage if it is done with this fingerprint and every file still has its digest, else None."""
+    marker = folder / DONE
+    if not marker.exists():
+        return None
+    done = read_json(marker)
+    if done["fingerprint"] != fingerprint or _outputs(folder) != done["files"]:
+        return None
+    return Finished(fingerprint, done["result"])
+
+
+def reuse_stage(runs: list[Path], fingerprint: str, folder: Path) -> Path | None:
+    """Take over a finished stage with this fingerprint from another run; returns where it came from."""
+    for run in runs:
+        for marker in sorted(run.glob(f"stages/*/{DONE}")):
+            if finished_stage(marker.parent, fingerprint):
+                partial = folder.with_name(f".{folder.name}.partial")
+                shutil.rmtree(partial, ignore_errors=True)
+                shutil.rmtree(folder, ignore_errors=True)
+                shutil.copytree(marker.parent, partial)
+                partial.replace(folder)
+                return marker.parent
+    return None
+
+
+def fingerprint_of(spec: object, inputs: list[str]) -> str:
+    """What decides a stage's outcome: its own settings and the fingerprints of what it reads."""
+    return digest_of({"spec": spec, "inputs": inputs})
+
+
+def differences(was: dict[str, Any], now: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Settings that differ between two nested configurations, by dotted name."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in sorted({*was, *now}):
+        a, b = was.get(key), now.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found |= differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found[prefix + key] = (a, b)
+    return found
+
+
+def ledger(run: Path) -> list[dict[str, Any]]:
+    """The events of a run, oldest first."""
+    return read_lines(run / "ledger.jsonl")
+
+
+def _outputs(folder: Path) -> dict[str, str]:
+    """Digests of what a stage hands on: all its files but the marker and the checkpoints of the way there."""
+    files = digests_below(folder)
+    return {name: value for name, value in files.items() if name != DONE and not name.startswith(f"{CHECKPOINTS}/")}
+
+
+def _lock(path: Path) -> IO[str]:
+    file = path.open("a+", encoding="utf-8")
+    try:
+        # The kernel drops this lock with the process, so a killed run never leaves a stale one.
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise UserError(f"{path.parent} is in use by process {holder}; wait for it or choose another --name.") from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file

@@ -1,0 +1,128 @@
+"""Carry out a method's stage graph in a run folder: skip what is done, continue what is half done, then report."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from orchestrator import evaluation, labelling, panels, training
+from orchestrator.context import Context, open_domains
+from orchestrator.environment import describe as describe_environment
+from orchestrator.errors import Interrupted
+from orchestrator.files import write_json
+from orchestrator.loop import MODEL
+from orchestrator.method import Method
+from orchestrator.progress import Progress
+from orchestrator.report import write_report
+from orchestrator.resources import resolve
+from orchestrator.runfolder import CHECKPOINTS, RunFolder, fingerprint_of, finish_stage, finished_stage, reuse_stage
+from orchestrator.stages import Evaluate, Label, Panels, Stage, Train
+from orchestrator.summary import build_summary, config_of, show_result
+
+RUNNERS: dict[type, Callable[[Any, Context], dict[str, Any]]] = {
+    Train: training.run,
+    Label: labelling.run,
+    Evaluate: evaluation.run,
+    Panels: panels.run,
+}
+
+
+def run(method: Method, folder: Path, progress: Progress, reuse: list[Path]) -> Path:
+    """Run a method to its end, in a cluster that is already connected.
+
+    Args:
+        method: settings as the user gave them.
+        folder: the run folder; whatever is finished in it is kept.
+        progress: where to report.
+        reuse: run folders whose finished stages may be taken over where their fingerprint is the same.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        UserError: input that the user must mend.
+        Interrupted: the user asked to stop; the same command continues.
+        StageFailed: a stage cannot go on; the same command tries again from what is saved.
+    """
+    home = RunFolder(folder)
+    try:
+        method = dataclasses.replace(method, compute=resolve(method.compute))
+        home.adopt_config(config_of(method))
+        write_json(folder / "environment.json", describe_environment())
+        context = Context(method=method, domains=open_domains(method), run=folder, progress=progress)
+        stages = method.stages(context.domains.sizes)
+        fingerprints = _fingerprints(stages, method)
+        for number, stage in enumerate(stages):
+            _run_stage(home, number, stage, fingerprints[stage.name], context, reuse)
+        return _conclude(home, stages, context)
+    finally:
+        home.close()
+
+
+def _run_stage(
+    home: RunFolder, number: int, stage: Stage, fingerprint: str, context: Context, reuse: list[Path]
+) -> None:
+    folder = home.stage(number, stage.name)
+    context.folders[stage.name] = folder
+    done = finished_stage(folder, fingerprint)
+    if done is None and (origin := reuse_stage(reuse, fingerprint, folder)):
+        context.progress.say(f"{stage.name}: taken over from {origin}")
+        home.record("reused", stage=stage.name, origin=str(origin))
+        done = finished_stage(folder, fingerprint)
+    if done is None:
+        if folder.exists():
+            context.progress.say(f"{stage.name}: continuing {_where(folder)}")
+        folder.mkdir(parents=True, exist_ok=True)
+        home.record("started", stage=stage.name, fingerprint=fingerprint)
+        began = time.monotonic()
+        try:
+            result = RUNNERS[type(stage)](stage, context)
+        except Interrupted:
+            home.record("interrupted", stage=stage.name, seconds=time.monotonic() - began)
+            raise
+        finish_stage(folder, fingerprint, result)
+        home.record("finished", stage=stage.name, seconds=time.monotonic() - began)
+        home.collect_metrics()
+        show_result(stage, result, context)
+    else:
+        result = done.result
+        context.progress.say(f"{stage.name}: done before")
+    context.results[stage.name] = result
+
+
+def _where(folder: Path) -> str:
+    saved = sorted((folder / CHECKPOINTS).glob("step-*[0-9]"))
+    return f"from step {int(saved[-1].name.removeprefix('step-'))}" if saved else "from its beginning"
+
+
+def _fingerprints(stages: list[Stage], method: Method) -> dict[str, str]:
+    """What decides the outcome of each stage: its settings, the data, the seed, the arithmetic, and its inputs."""
+    compute = method.compute
+    shared = {
+        "seed": method.seed,
+        "pair": dataclasses.asdict(method.pair),
+        "root": method.root,
+        "arithmetic": [compute.workers, compute.cpus_per_worker, compute.accumulation, compute.precision],
+    }
+    found: dict[str, str] = {}
+    for stage in stages:
+        spec = {"kind": type(stage).__name__, **dataclasses.asdict(stage), **shared}
+        if isinstance(stage, Panels):
+            spec["count"] = method.panels
+        found[stage.name] = fingerprint_of(spec, [found[name] for name in stage.needs])
+    return found
+
+
+def _conclude(home: RunFolder, stages: list[Stage], context: Context) -> Path:
+    last = next(stage for stage in reversed(stages) if isinstance(stage, Train))
+    partial = home.path / ".model.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(context.folders[last.name] / MODEL, partial)
+    shutil.rmtree(home.path / MODEL, ignore_errors=True)
+    partial.replace(home.path / MODEL)
+    write_json(home.path / "summary.json", build_summary(stages, context))
+    return write_report(home.path)

@@ -1,0 +1,66 @@
+"""What the engine can be told: compute, training length and optimiser. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeSettings:
+    """Where the work runs. Zeros and "auto" are filled in from what the machine or cluster has."""
+
+    workers: Annotated[int, Ge(0)] = 0
+    """Training workers, each one process of a data-parallel group; 0: one a GPU, or one on CPU."""
+    cpus_per_worker: Annotated[float, Ge(0)] = 0
+    """CPU cores reserved by a worker, also its number of threads; 0: shared evenly among the workers."""
+    gpus_per_worker: Annotated[float, Ge(0)] = 0
+    """GPUs reserved by a worker; 0: one where the cluster has any."""
+    tasks: Annotated[int, Ge(0)] = 0
+    """Labelling and evaluation tasks at a time; 0: one a GPU, or one a CPU core."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of forward and backward; auto: bf16 where the hardware multiplies it faster, else fp32."""
+    accumulation: Annotated[int, Ge(1)] = 1
+    """Micro-batches whose gradients make one optimiser step."""
+    loader_workers: Annotated[int, Ge(0)] = 0
+    """Processes a training worker decodes images in; 0: in the worker itself."""
+    max_failures: Annotated[int, Ge(0)] = 3
+    """Times that a stage goes on after it lost a worker, before it gives up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """One training stage: its length, batch and optimiser."""
+
+    steps: Annotated[int, Ge(0)] = 0
+    """Optimiser steps; 0: `epochs` passes over the stage's images."""
+    epochs: Annotated[int, Ge(0)] = 0
+    """Passes over the images (target images in adaptation); counts only where steps is 0."""
+    source_batch: Annotated[int, Ge(1)] = 2
+    """Source images in a worker's micro-batch."""
+    target_batch: Annotated[int, Ge(0)] = 2
+    """Target images in a worker's micro-batch; only stages that use the target read them."""
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    """SGD with momentum, or AdamW."""
+    lr: Annotated[float, Gt(0)] = 2.5e-4
+    """Learning rate of the encoder at the first step."""
+    head_multiplier: Annotated[float, Gt(0)] = 10.0
+    """Learning rate of heads as a multiple of the encoder's."""
+    momentum: Annotated[float, Ge(0)] = 0.9
+    """Momentum of SGD, first beta of AdamW."""
+    weight_decay: Annotated[float, Ge(0)] = 5e-4
+    """L2 penalty (SGD) or decoupled decay (AdamW)."""
+    schedule: Literal["poly", "constant"] = "poly"
+    """poly: lr * (1 - step / steps) ** power; constant: lr."""
+    power: Annotated[float, Gt(0)] = 0.9
+    """Exponent of the poly schedule."""
+    batchnorm: Literal["train", "eval"] = "train"
+    """train: batch statistics, running averages follow; eval: the running averages stay as they are."""
+    clip: Annotated[float, Ge(0)] = 0.0
+    """Largest gradient norm; 0 leaves gradients as they are."""
+    log_every: Annotated[int, Ge(1)] = 10
+    """Steps that one line of metrics.jsonl averages."""
+    checkpoint_every: Annotated[int, Ge(1)] = 100
+    """Steps between checkpoints: what a lost machine can cost at most."""

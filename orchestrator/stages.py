@@ -1,0 +1,92 @@
+"""The kinds of stage a run is made of, as plain data. What they do stands in the module named after each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from domains.settings import IsaSettings
+from orchestrator.settings import TrainSettings
+
+TARGET = "target"
+"""Names the unlabelled target domain where a stage could also name a labelling stage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train networks with one step function of the method (`orchestrator.training`)."""
+
+    name: str
+    step: str
+    """Method attribute: a generator of (optimiser names, loss, logged terms)."""
+    networks: tuple[str, ...]
+    """Names, among the method's networks, of those that take part."""
+    settings: TrainSettings
+    start: str = ""
+    """Stage whose weights these networks begin with; networks it lacks, and all where empty, begin fresh."""
+    target: str = ""
+    """"": source alone; "target": unlabelled target images; else the labelling stage whose labels join them."""
+    translated: IsaSettings | None = None
+    """Input space adaptation of the source images, where the stage uses it."""
+    uses: tuple[object, ...] = ()
+    """Further settings that decide the outcome: part of the stage's fingerprint."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Stages whose output this one reads."""
+        return tuple(name for name in (self.start, self.target) if name and name != TARGET)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """Pseudo-label the target's training images (`orchestrator.labelling`)."""
+
+    name: str
+    by: str
+    """Training stage whose model labels."""
+    round: int
+    portion: float
+    """Share of each class's predicted pixels that is kept, in (0, 1]."""
+    flip: bool = False
+    """Average each prediction with that of the mirrored image."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Stages whose output this one reads."""
+        return (self.by,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Measure a model on the evaluation domain (`orchestrator.evaluation`)."""
+
+    name: str
+    of: str
+    """Training stage whose model is measured."""
+    role: Literal["source_only", "adapted", "round"]
+    """Where the numbers go in summary.json; "round": to the round of the same number."""
+    round: int = -1
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Stages whose output this one reads."""
+        return (self.of,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panels:
+    """Draw a fixed set of target images with what each model makes of them (`orchestrator.panels`)."""
+
+    name: str
+    models: tuple[tuple[str, str], ...]
+    """(title, training stage) of each column of predictions."""
+    labels: tuple[str, str] | None = None
+    """(title, labelling stage) of the pseudo-label column."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Stages whose output this one reads."""
+        return (*(stage for _, stage in self.models), *((self.labels[1],) if self.labels else ()))
+
+
+Stage = Train | Label | Evaluate | Panels

@@ -1,0 +1,115 @@
+"""summary.json: the numbers of a run in one stable, versioned file; and the short tables shown on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from orchestrator.context import Context, describe, protocol
+from orchestrator.method import Method
+from orchestrator.progress import Progress
+from orchestrator.runfolder import ledger
+from orchestrator.stages import Evaluate, Label, Stage
+
+SCHEMA = 1
+
+
+def config_of(method: Method) -> dict[str, Any]:
+    """A method's settings as plain data, for config.yaml."""
+    return {"method": method.name, **_plain(dataclasses.asdict(method))}
+
+
+def build_summary(stages: list[Stage], context: Context) -> dict[str, Any]:
+    """Gather the results of the stages of a finished run."""
+    method, domains = context.method, context.domains
+    by_role = {s.role: context.results[s.name] for s in stages if isinstance(s, Evaluate) and s.role != "round"}
+    return {
+        "schema": SCHEMA,
+        "name": context.run.name,
+        "method": method.name,
+        "title": method.title,
+        "preset": method.preset,
+        "seed": method.seed,
+        "oracle": method.oracle,
+        "pair": {
+            "source": describe(method.pair.source, len(domains.source)),
+            "target": describe(method.pair.target, len(domains.target)),
+            "evaluation": describe(method.pair.evaluation, len(domains.evaluation)),
+        },
+        "protocol": protocol(context),
+        **{role: by_role[role] for role in ("source_only", "adapted") if role in by_role},
+        "rounds": [_round(stage, stages, context) for stage in stages if isinstance(stage, Label)],
+        "palette": dict(zip(domains.space.classes, map(list, domains.space.palette), strict=True)),
+        "seconds": _seconds(context),
+        "warnings": _warnings(stages, context),
+    }
+
+
+def show_result(stage: Stage, result: dict[str, Any], context: Context) -> None:
+    """Print what a stage found, if it found numbers."""
+    if isinstance(stage, Evaluate):
+        context.progress.say(f"{stage.name}: mIoU {result['miou']:.3f} on {len(context.domains.evaluation)} images")
+    elif isinstance(stage, Label):
+        measured = result["pseudo_label_miou"]
+        quality = "" if measured is None else f", mIoU of the labels {measured:.3f}"
+        context.progress.say(f"{stage.name}: {result['coverage']:.1%} of the target's pixels labelled{quality}")
+
+
+def show_summary(summary: dict[str, Any], progress: Progress) -> None:
+    """Print the closing table: IoU of each class before and after."""
+    before, after = summary.get("source_only"), summary.get("adapted")
+    parts = [part for part in (before, after) if part]
+    columns = ["class", *(["source-only"] if before else []), *([summary["title"]] if after else [])]
+    if before and after:
+        columns.append("gain")
+
+    def cells(values: list[float | None]) -> list[str]:
+        shown = ["absent" if v is None else f"{v:.3f}" for v in values]
+        if len(values) == 2:
+            a, b = values
+            shown.append("" if a is None or b is None else f"{b - a:+.3f}")
+        return shown
+
+    rows = [[name, *cells([part["iou"][name] for part in parts])] for name in summary["protocol"]["classes"]]
+    rows.append(["mean IoU", *cells([part["miou"] for part in parts])])
+    title = f"IoU on {summary['pair']['evaluation']} ({summary['protocol']['name']})"
+    progress.table(title + (" - trained on target labels (oracle)" if summary["oracle"] else ""), columns, rows)
+
+
+def _round(stage: Label, stages: list[Stage], context: Context) -> dict[str, Any]:
+    after = next(
+        (context.results[s.name]["miou"] for s in stages if isinstance(s, Evaluate) and s.round == stage.round), None
+    )
+    return {"round": stage.round, "portion": stage.portion, **context.results[stage.name], "adapted_miou": after}
+
+
+def _seconds(context: Context) -> dict[str, float]:
+    """Working time of each stage, over all the sittings it took."""
+    total: dict[str, float] = {}
+    for event in ledger(context.run):
+        if "seconds" in event:
+            total[event["stage"]] = round(total.get(event["stage"], 0.0) + event["seconds"], 1)
+    return total
+
+
+def _warnings(stages: list[Stage], context: Context) -> list[str]:
+    found = []
+    for stage in stages:
+        if isinstance(stage, Label):
+            empty = [name for name, share in context.results[stage.name]["selected"].items() if share == 0]
+            if empty:
+                found.append(f"{stage.name}: no pixel was labelled as {', '.join(empty)}")
+    lasting = [context.results[s.name] for s in stages if isinstance(s, Evaluate)]
+    for name in context.domains.space.classes:
+        course = [result["iou"][name] or 0.0 for result in lasting]
+        if course and max(course) >= 0.1 and course[-1] < 0.01:
+            found.append(f"{name}: IoU fell from {max(course):.2f} to {course[-1]:.2f} (class collapse)")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(inner) for inner in value]
+    return value

@@ -1,0 +1,177 @@
+"""Run a training stage: start a Ray Train group, follow its log, pass on a request to stop."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from domains.errors import DataError
+from domains.feed import Feed
+from domains.samples import PseudoLabelled, Unlabelled
+from domains.shards import PseudoLabels
+from domains.transforms import RandomCrop
+from orchestrator import loop
+from orchestrator.context import Context, protocol
+from orchestrator.errors import Interrupted, StageFailed, UserError
+from orchestrator.files import read_lines
+from orchestrator.runfolder import CHECKPOINTS
+from orchestrator.stages import TARGET, Train
+
+POLL_S = 0.2
+
+FINAL = (
+    loop.Diverged,
+    StageFailed,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ImportError,
+    AssertionError,
+    torch.OutOfMemoryError,
+)
+"""Errors that would come again: the stage stops at once. Any other, such as a lost process, is worth another try."""
+
+
+def run(stage: Train, context: Context) -> dict[str, Any]:
+    """Train; continues from the newest verified checkpoint of the stage's folder.
+
+    Raises:
+        Interrupted: the user pressed Ctrl-C; a checkpoint was saved first.
+        StageFailed: a worker failed more often than `compute.max_failures`.
+    """
+    folder = context.folders[stage.name]
+    job = make_job(stage, context)
+    (folder / loop.STOP).unlink(missing_ok=True)
+    outcome: dict[str, BaseException] = {}
+    # Ray Train takes over Ctrl-C in the main thread and would drop the step in hand.
+    group = threading.Thread(target=_fit, args=(job, outcome), daemon=True)
+    group.start()
+    stopped = _follow(group, folder, job.steps, stage.name, context)
+    (folder / loop.STOP).unlink(missing_ok=True)
+    if error := outcome.get("error"):
+        cause = _innermost(error)
+        if isinstance(cause, DataError):
+            raise UserError(str(cause)) from error
+        raise StageFailed(f"{stage.name}: {type(cause).__name__}: {cause}") from error
+    if stopped and not (folder / loop.MODEL).exists():
+        raise Interrupted
+    return {"steps": job.steps}
+
+
+def make_job(stage: Train, context: Context) -> loop.TrainJob:
+    """What the workers of a stage are sent."""
+    method, domains = context.method, context.domains
+    target: Unlabelled | PseudoLabelled | None = None
+    if stage.target == TARGET:
+        target = domains.target
+    elif stage.target:
+        target = PseudoLabelled(domains.target, PseudoLabels(context.folders[stage.target]))
+    settings = stage.settings
+    feed = Feed(
+        domains.source,
+        target,
+        RandomCrop(method.augment),
+        (settings.source_batch, settings.target_batch),
+        (method.seed, stage.name),
+    )
+    return loop.TrainJob(
+        method=method,
+        stage=stage,
+        num_classes=len(domains.space),
+        steps=step_count(stage, context),
+        feed=feed,
+        folder=context.folders[stage.name].absolute(),
+        start=context.folders[stage.start].absolute() if stage.start else None,
+        description={"label_space": json.loads(domains.space.to_json()), "protocol": protocol(context)},
+    )
+
+
+def step_count(stage: Train, context: Context) -> int:
+    """Optimiser steps of a stage: as set, or as many as its passes over the images take."""
+    settings, compute = stage.settings, context.method.compute
+    if settings.steps:
+        return settings.steps
+    sizes = context.domains.sizes
+    images, batch = (sizes.target, settings.target_batch) if stage.target else (sizes.source, settings.source_batch)
+    return settings.epochs * -(-images // (batch * compute.accumulation * compute.workers))
+
+
+def _fit(job: loop.TrainJob, outcome: dict[str, BaseException]) -> None:
+    """Run the group, and again when it lost a worker: the loop then continues from its newest checkpoint."""
+    for _ in range(job.method.compute.max_failures + 1):
+        outcome.clear()
+        try:
+            _fit_once(job)
+            return
+        except BaseException as error:  # handed to the main thread, which raises it
+            outcome["error"] = error
+            if isinstance(_innermost(error), FINAL):
+                return
+
+
+def _fit_once(job: loop.TrainJob) -> None:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    compute = job.method.compute
+    resources = {"CPU": compute.cpus_per_worker}
+    if compute.gpus_per_worker:
+        resources["GPU"] = compute.gpus_per_worker
+    # Ray's own record of the run decides nothing here: it has a name of its own each time and is removed at the end.
+    # Checkpoints and resuming are those of `orchestrator.checkpoints`.
+    records = job.folder / CHECKPOINTS / ".ray"
+    try:
+        TorchTrainer(
+            loop.train_worker,
+            train_loop_config={"job": job},
+            scaling_config=ScalingConfig(
+                num_workers=compute.workers, use_gpu=compute.gpus_per_worker > 0, resources_per_worker=resources
+            ),
+            run_config=RunConfig(
+                name=f"{job.stage.name}-{time.time_ns()}",
+                storage_path=str(records),
+                failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
+            ),
+        ).fit()
+    finally:
+        shutil.rmtree(records, ignore_errors=True)
+
+
+def _follow(group: threading.Thread, folder: Path, steps: int, name: str, context: Context) -> bool:
+    """Show the log as it grows until the group ends; returns whether the user asked to stop."""
+    stopped = False
+    with context.progress.bar(name, steps, unit="step") as bar:
+        while group.is_alive():
+            try:
+                group.join(POLL_S)
+                lines = read_lines(folder / "metrics.jsonl")
+                if lines:
+                    bar.update(lines[-1]["step"], {k: v for k, v in lines[-1].items() if k not in ("stage", "step")})
+            except KeyboardInterrupt:
+                if stopped:
+                    raise Interrupted from None
+                stopped = True
+                context.progress.say("stopping: saving a checkpoint (Ctrl-C again to leave at once)")
+                (folder / loop.STOP).touch()
+        lines = read_lines(folder / "metrics.jsonl")
+        if lines:
+            bar.update(lines[-1]["step"], {})
+    return stopped
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The exception at the bottom of Ray's wrappers."""
+    from ray.train import WorkerGroupError
+
+    if isinstance(error, WorkerGroupError) and error.worker_failures:
+        error = next(iter(error.worker_failures.values()))
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

@@ -1,0 +1,164 @@
+"""The verbs that use a trained model on the user's own images: evaluate and label."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from domains.folder import FolderReader
+from domains.labels import LabelSpace, label_space
+from domains.samples import Labelled, Mapped, Reader, ResizedImages, Unlabelled
+from domains.shards import LabelRow, Manifest, write_manifest, write_shard
+from losses.ignore import IGNORE
+from models.weights import load_model
+from orchestrator.errors import UserError
+from orchestrator.evaluation import evaluation_result, measure
+from orchestrator.files import write_json
+from orchestrator.inference import Predictor
+from orchestrator.resources import resolve
+from orchestrator.settings import ComputeSettings
+from orchestrator.tasks import run_tasks, split
+
+if TYPE_CHECKING:
+    from orchestrator.cli import EvaluateFlags, LabelFlags
+    from orchestrator.progress import Progress
+
+
+def evaluate(flags: EvaluateFlags, progress: Progress) -> None:
+    """Measure a model folder on labelled images; write the numbers with their protocol.
+
+    Raises:
+        UserError, DataError: the model, a folder or the label space cannot be used.
+    """
+    config, space = open_model(flags.model)
+    reader = FolderReader(Path(flags.images), Path(flags.labels), label_space(flags.label_space))
+    domain = Labelled(Mapped(_sized(reader, flags.size, config), space))
+    compute = resolve(ComputeSettings())
+    confusion = measure(Path(flags.model), domain, space, compute, "evaluate", progress, flags.flip)
+    result = evaluation_result(confusion, space)
+    seen = "x".join(map(str, domain.sample(0).image.shape[1:]))
+    protocol = {
+        **config["protocol"],
+        "name": f"{space.name}-{'flip' if flags.flip else 'single-scale'}",
+        "resolution": f"prediction {seen} (height x width), labels at their own size",
+        "flip": flags.flip,
+        "images": len(domain),
+    }
+    write_json(Path(flags.out), {"model": flags.model, **result, "confusion": confusion.tolist(), "protocol": protocol})
+    rows = [[name, "absent" if iou is None else f"{iou:.3f}"] for name, iou in result["iou"].items()]
+    rows.append(["mean", f"{result['miou']:.3f}"])
+    progress.table(f"{protocol['name']}, {len(domain)} images", ["class", "IoU"], rows)
+    progress.say(f"written: {flags.out}")
+
+
+@dataclass(frozen=True)
+class Part:
+    """The images that one task labels."""
+
+    number: int
+    model: Path
+    images: Unlabelled
+    indices: Sequence[int]
+    out: Path
+    num_classes: int
+    pictures: LabelSpace | None
+    """Colours of the pictures; None where none are wanted."""
+    flip: bool
+    precision: str
+
+    @property
+    def shard(self) -> Path:
+        """The shard that this part becomes."""
+        return self.out / f"labels-{self.number:03d}.arrow"
+
+
+def label(flags: LabelFlags, progress: Progress) -> None:
+    """Label every image of a folder with the most probable class of each pixel.
+
+    Raises:
+        UserError, DataError: the model or a folder cannot be used.
+    """
+    config, space = open_model(flags.model)
+    images = Unlabelled(_sized(FolderReader(Path(flags.images), None, space), flags.size, config))
+    compute = resolve(ComputeSettings())
+    parts = [
+        Part(
+            number=number,
+            model=Path(flags.model).absolute(),
+            images=images,
+            indices=indices,
+            out=Path(flags.out).absolute(),
+            num_classes=len(space),
+            pictures=space if flags.pictures else None,
+            flip=flags.flip,
+            precision=compute.precision,
+        )
+        for number, indices in enumerate(split(len(images), compute.tasks))
+    ]
+    done = 0
+    with progress.bar("label", len(images), unit="image") as bar:
+
+        def advance(index: int, _written: object) -> None:
+            nonlocal done
+            done += len(parts[index].indices)
+            bar.update(done, {})
+
+        written = run_tasks(label_part, parts, compute, "label", advance)
+    counts = np.sum([count for _, count in written], axis=0)
+    write_manifest(
+        Path(flags.out),
+        Manifest(
+            labeller=config["sha256"],
+            portion=1.0,
+            thresholds=dict.fromkeys(space.classes, 0.0),
+            class_counts=dict(zip(space.classes, counts.tolist(), strict=True)),
+            shards={part.shard.name: digest for part, (digest, _) in zip(parts, written, strict=True)},
+        ),
+    )
+    progress.say(f"written: {len(images)} labels in {len(parts)} shards in {flags.out}")
+
+
+def label_part(part: Part) -> tuple[str, np.ndarray]:
+    """One task: label the images of a part; returns the digest of their shard and the pixels of each class."""
+    predictor = Predictor(part.model, part.precision, part.flip)
+    counts = np.zeros(IGNORE, dtype=np.int64)
+
+    def rows() -> Iterator[LabelRow]:
+        for index in part.indices:
+            sample = part.images.sample(index)
+            labels = predictor.labels(sample.image, (sample.image.shape[1], sample.image.shape[2]))
+            if part.pictures:
+                picture = (part.out / "pictures" / sample.id).with_suffix(".png")
+                picture.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(part.pictures.colour(labels.numpy())).save(picture)
+            counts[:] += np.bincount(labels.numpy().ravel(), minlength=IGNORE)
+            yield LabelRow(sample.id, index, labels)
+
+    return write_shard(part.shard, rows(), {"labeller": predictor.config["sha256"]}), counts[: part.num_classes]
+
+
+def open_model(folder: str) -> tuple[dict[str, Any], LabelSpace]:
+    """The configuration and label space of a model folder.
+
+    Raises:
+        UserError: there is no intact model in it.
+    """
+    try:
+        _, config = load_model(folder)
+    except ValueError as error:
+        raise UserError(f"--model: {error}") from error
+    return config, LabelSpace.from_json(json.dumps(config["label_space"]))
+
+
+def _sized(reader: FolderReader, size: tuple[int, ...], config: dict[str, Any]) -> Reader:
+    """Images at the size asked for, or at the one the model was trained and evaluated at."""
+    if len(size) not in (0, 2):
+        raise UserError(f"--size takes a height and a width, got {len(size)} numbers.")
+    height, width = size or config["protocol"]["size"]
+    return ResizedImages(reader, height, width)
