@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from domains.camvid import open_camvid
 from domains.errors import DataError
@@ -114,9 +115,12 @@ def _open(settings: DomainSettings, space: LabelSpace, root: Path, height: int, 
 
 def _open_toycity(settings: DomainSettings, height: int, width: int) -> Reader:
     from domains.toycity import ToyCity
+    from domains.toycity_scene import Split
 
     count = settings.count or (400 if settings.split == "train" else 100)
-    return ToyCity(style=settings.style, split=settings.split, count=count, height=height, width=width)
+    split = cast(Split, settings.split)  # the reader itself refuses any other
+    city = ToyCity(style=settings.style, split=split, count=count, height=height, width=width)
+    return cast(Reader, city)  # type checkers do not take its cached ids for the property that they are
 
 
 def _label_problems(name: str, settings: DomainSettings, space: LabelSpace, root: str) -> list[str]:

@@ -118,12 +118,12 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("schema") != 1:
+        if content["schema"] != 1:
             raise DataError(f"{path} was written by another version: label this domain again")
         return Manifest(**{field.name: content[field.name] for field in fields(Manifest)})
     except FileNotFoundError as error:
         raise DataError(f"{folder} holds no complete pseudo-labels: {MANIFEST} is missing") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, AttributeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not a manifest of pseudo-labels: {error}") from error
 
 

@@ -60,14 +60,14 @@ def paint_palm(canvas: Canvas, dice: Dice, leaf: Floats, top: tuple[float, float
 def paint_post(canvas: Canvas, dice: Dice, world: World, x: float, z: float) -> None:
     """Paint a lamp post or a traffic sign on its pole; x < 0 is the left sidewalk."""
     colour = dice.tint(POSTS[dice.pick((2, 1, 1))])
-    if dice.chance(0.4):
+    if dice.chance(0.33):
         tall, arm = dice.between((4.5, 6.5)), -1.2 if x > 0 else 1.2
-        canvas.front(Surface.POLE, colour, (x - 0.08, x + 0.08), (0.0, tall), z)
+        canvas.front(Surface.POLE, colour, (x - 0.07, x + 0.07), (0.0, tall), z)
         canvas.line(Surface.POLE, colour, [(x, tall, z), (x + arm, tall + 0.25, z)], 0.08)
         canvas.front(Surface.POLE, (214, 212, 196), (x + arm - 0.25, x + arm + 0.25), (tall + 0.15, tall + 0.32), z)
         return
     tall = dice.between((2.2, 3.0))
-    canvas.front(Surface.POLE, colour, (x - 0.055, x + 0.055), (0.0, tall), z)
+    canvas.front(Surface.POLE, colour, (x - 0.05, x + 0.05), (0.0, tall), z)
     for level in range(1 + dice.chance(0.3)):
         paint_sign(canvas, dice, dice.pick(world.signs), (x, tall - 0.85 * level, z - 0.02))
 

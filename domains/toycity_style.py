@@ -128,14 +128,14 @@ GAME_WORLD = World(
 CITY_WORLD = World(
     camera_height=(1.25, 1.55), horizon=(0.40, 0.48), yaw=(-0.14, 0.14),
     road_half=(3.3, 4.4), sidewalk=(2.4, 4.6),
-    asphalt=(0.10, 0.35, 0.35, 0.20), paving=(0.35, 0.25, 0.40),
-    lots=(0.60, 0.20, 0.20), materials=(0.30, 0.12, 0.08, 0.50), floors=(2.0, 6.0),
-    trees=(0.42, 0.06, 0.20, 0.30, 0.02), tree_gap=(5.0, 16.0),
-    paints=(0.18, 0.22, 0.22, 0.24, 0.05, 0.06, 0.01, 0.02), bodies=(0.25, 0.40, 0.15, 0.20),
+    asphalt=(0.04, 0.26, 0.40, 0.30), paving=(0.20, 0.25, 0.55),
+    lots=(0.60, 0.20, 0.20), materials=(0.30, 0.08, 0.04, 0.58), floors=(2.0, 6.0),
+    trees=(0.37, 0.05, 0.19, 0.37, 0.02), tree_gap=(5.0, 16.0),
+    paints=(0.19, 0.23, 0.23, 0.24, 0.04, 0.04, 0.01, 0.02), bodies=(0.25, 0.40, 0.15, 0.20),
     parked=(0.35, 0.90), driving=(1.0, 5.5),
     persons=(3.0, 10.0), outfits=(0.50, 0.15, 0.12, 0.15, 0.08), riders=(0.7, 3.0), bicycles=(0.6, 4.0),
     posts=(8.0, 16.0), signs=(0.35, 0.22, 0.25, 0.08, 0.10), railing=(0.0, 0.60),
-    skies=(0.12, 0.30, 0.50, 0.08), shadow=(0.15, 0.60),
+    skies=(0.08, 0.25, 0.57, 0.10), shadow=(0.15, 0.60),
 )  # fmt: skip
 
 GAME_LOOK = Look(
@@ -144,9 +144,9 @@ GAME_LOOK = Look(
     texture=(0.6, 0.9), noise=(0.0, 2.0), blur=(2.0, 3.5), vignette=(0.0, 0.05), bonnet=(0.0, 0.0),
 )  # fmt: skip
 CITY_LOOK = Look(
-    red=(0.84, 1.00), green=(0.90, 1.02), blue=(0.76, 0.96), saturation=(0.45, 0.80),
-    gamma=(0.90, 1.25), lift=(6.0, 24.0), contrast=(0.85, 1.05), visibility=(60.0, 160.0),
-    texture=(0.9, 1.4), noise=(2.0, 5.0), blur=(3.5, 6.0), vignette=(0.10, 0.30), bonnet=(0.03, 0.07),
+    red=(0.82, 1.03), green=(0.88, 1.02), blue=(0.66, 0.92), saturation=(0.45, 0.80),
+    gamma=(0.90, 1.25), lift=(6.0, 24.0), contrast=(0.85, 1.05), visibility=(50.0, 140.0),
+    texture=(0.9, 1.4), noise=(2.0, 5.0), blur=(3.5, 6.0), vignette=(0.10, 0.30), bonnet=(0.01, 0.05),
 )  # fmt: skip
 
 Part = TypeVar("Part", World, Look)

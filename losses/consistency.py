@@ -121,7 +121,7 @@ class _SourceGroups(NamedTuple):
         others_N = seen[-1] - own_N
         rank_N = uniform_index(others_N, generator)
         # Ranks number the present classes; from the anchor's own class on, step over it.
-        rank_N = rank_N + 0 * (rank_N >= seen[label_N] - 1)
+        rank_N = rank_N + own_N * (rank_N >= seen[label_N] - 1)
         class_N = torch.searchsorted(seen, rank_N, right=True)
         drawn = self._draw(class_N * _KEY_STRIDE, (class_N + 1) * _KEY_STRIDE, generator)
         return drawn._replace(found_N=others_N > 0)

@@ -50,7 +50,7 @@ class Encoder(nn.Module):
         bottleneck = settings.backbone in BOTTLENECKS
         stages, before = nn.Sequential(), settings.width
         for index, (after, depth) in enumerate(zip(widths, DEPTHS[settings.backbone], strict=True)):
-            # Undilated, the stages leave 4, 8, 16 and 32 pixels to a cell: what exceeds the wanted stride dilates.
+            # A plain ResNet ends its stages at strides 4, 8, 16 and 32: what exceeds the wanted one dilates.
             dilation = max(1, 4 * 2**index // settings.output_stride)
             stride = 2 if index > 0 and dilation == 1 else 1
             first = Block(before, after, stride, dilation, bottleneck)
@@ -68,7 +68,7 @@ class Encoder(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual block (He et al. 2016, Eq. 1 and 2, figure 5), projecting its input only where the shape changes.
+    """Residual block (He et al. 2016, Eq. 1 and 2, figure 5); the shortcut projects where shapes differ.
 
     Args:
         before: channels that come in.
@@ -80,6 +80,9 @@ class Block(nn.Module):
 
     def __init__(self, before: int, after: int, stride: int, dilation: int, bottleneck: bool) -> None:
         super().__init__()
+        self.shortcut = nn.Identity()
+        if before != after or stride != 1:
+            self.shortcut = _convolve(before, after, kernel=1, stride=stride, relu=False)
         if bottleneck:
             inner = after // 4
             self.layer = nn.Sequential(
@@ -92,12 +95,10 @@ class Block(nn.Module):
                 _convolve(before, after, kernel=3, stride=stride, dilation=dilation),
                 _convolve(after, after, kernel=3, dilation=dilation, relu=False),
             )
-        changes = before != after or stride != 1
-        self.shortcut = _convolve(before, after, kernel=1, stride=stride, relu=False) if changes else nn.Identity()
 
     def forward(self, input_BDhw: Tensor) -> Tensor:
         """Output of the block, never negative, shape (B, after, h / stride, w / stride)."""
-        return functional.relu(self.layer(input_BDhw) + self.shortcut(input_BDhw), inplace=True)
+        return functional.relu(self.layer(input_BDhw) + self.shortcut(input_BDhw))
 
 
 def _convolve(
@@ -109,8 +110,7 @@ def _convolve(
     nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
     unit = _named(convolution=convolution, normalization=nn.BatchNorm2d(after))
     if relu:
-        # In place, since neither neighbour needs the value before: a third less to keep for the backward pass.
-        unit.append(nn.ReLU(inplace=True))
+        unit.append(nn.ReLU())
     return unit
 
 

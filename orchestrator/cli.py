@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.config import Presets, RunFlags, flatten, parse_flags, read_file, read_settings
+from orchestrator.config import Presets, RunFlags, flatten, parse_flags, read_file, usable_settings
 from orchestrator.errors import Interrupted, StageFailed, UserError
 from orchestrator.method import Method
 
@@ -96,9 +96,10 @@ def _dispatch(method: type[Method], presets: Presets, words: list[str]) -> None:
         if {"-h", "--help"} & set(rest):
             _help(flags, f"{method.name}.py {verb}", flags.__doc__ or "")
         found, complaints = parse_flags(rest, flatten(flags))
-        if complaints:
-            raise UserError("The command cannot be understood:", *complaints)
-        action(read_settings(flags, found))
+        settings, problems = usable_settings(flags, found)
+        if complaints or problems:
+            raise UserError("The command cannot be understood:", *complaints, *problems)
+        action(settings)
     else:
         raise UserError(f"{verb}: no such command; there are run (the default), {', '.join(verbs)}.")
 
@@ -109,8 +110,10 @@ def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
     names = flatten(method)
     own = flatten(RunFlags)
     found, complaints = parse_flags(words, {**names, **own})
-    flags = read_settings(RunFlags, {k: v for k, v in found.items() if k in own})
-    settings = _settings(method, presets, flags, {k: v for k, v in found.items() if k not in own}, complaints)
+    flags, problems = usable_settings(RunFlags, {k: v for k, v in found.items() if k in own})
+    assert flags is not None, "every flag of a run has a default"
+    given = {k: v for k, v in found.items() if k not in own}
+    settings = _settings(method, presets, flags, given, [*complaints, *problems, *_flag_problems(flags)])
     folder = run_folder(flags, settings)
     with _session(flags.verbose) as progress:
         from orchestrator import runner
@@ -127,28 +130,30 @@ def _settings(
     method: type[Method], presets: Presets, flags: RunFlags, given: dict[str, Any], complaints: list[str]
 ) -> Method:
     """Preset or file, then flags, checked; all complaints are raised together."""
-    base, from_file = None, {}
-    problems = list(complaints)
+    from_file: dict[str, Any] = {}
     if flags.config:
         from_file = read_file(Path(flags.config))
         wanted = from_file.pop("method", method.name)
         if wanted != method.name:
             raise UserError(f"--config {flags.config} is of method {wanted}, this is {method.name}.")
-    else:
-        name = flags.preset or next(iter(presets))
-        if name not in presets:
-            raise UserError(f"--preset {name}: no such preset; there are {', '.join(presets)}.")
-        base = dataclasses.replace(presets[name](), preset=name)
-    try:
-        settings = read_settings(method, {**from_file, **given}, base)
-    except UserError as error:
-        raise UserError("The settings cannot be used:", *problems, *error.details) from None
+    name = flags.preset or ("" if flags.config else next(iter(presets)))
+    if name and name not in presets:
+        raise UserError(f"--preset {name}: no such preset; there are {', '.join(presets)}.")
+    base = dataclasses.replace(presets[name](), preset=name) if name else method()
+    settings, problems = usable_settings(method, {**from_file, **given}, base)
+    assert settings is not None, "every setting of a method has a default"
     if settings.root:
         settings = dataclasses.replace(settings, root=str(Path(settings.root).expanduser().resolve()))
-    problems += settings.problems()
+    problems = [*complaints, *problems, *settings.problems()]
     if problems:
         raise UserError("The settings cannot be used:", *problems)
     return settings
+
+
+def _flag_problems(flags: RunFlags) -> list[str]:
+    missing = [path for path in flags.reuse if not (Path(path) / "stages").is_dir()]
+    problems = [f"reuse: {path} is not a run folder" for path in missing]
+    return [*problems, *([_bad_name(flags.name)] if flags.name and not _fits_a_folder(flags.name) else [])]
 
 
 def run_folder(flags: RunFlags, settings: Method) -> Path:
@@ -158,17 +163,22 @@ def run_folder(flags: RunFlags, settings: Method) -> Path:
         UserError: the name would leave the runs folder or is too long for a file system.
     """
     name = flags.name or f"{settings.name}-{settings.preset or 'custom'}-{settings.seed}"
-    if Path(name).name != name or name in (".", "..") or len(name.encode()) > 200 or not name.isprintable():
-        raise UserError(
-            f"--name {name[:60]!r} cannot be a folder name: use up to 200 characters without '/'; "
-            "--runs says where the folder lies."
-        )
+    if not _fits_a_folder(name):
+        raise UserError(_bad_name(name))
     folder = Path(flags.runs).expanduser().resolve() / name
     number = 2
     while flags.fresh and folder.exists():
         folder = folder.with_name(f"{name}-{number}")
         number += 1
     return folder
+
+
+def _fits_a_folder(name: str) -> bool:
+    return Path(name).name == name and name != ".." and len(name.encode()) <= 200 and name.isprintable()
+
+
+def _bad_name(name: str) -> str:
+    return f"name: {name[:60]!r} cannot be a folder; use up to 200 bytes without '/' (--runs says where it lies)"
 
 
 def _evaluate(flags: EvaluateFlags) -> None:

@@ -48,29 +48,38 @@ def read_settings(cls: type[Settings], flags: Mapping[str, Any], base: Settings 
     Args:
         cls: frozen dataclass, possibly nested.
         flags: values (text from the command line, or plain data) by dotted name.
-        base: what the flags change; the class's defaults where None.
+        base: what the flags change; None where the flags say it all.
 
     Raises:
         UserError: unknown names (with the nearest known one), wrong types and values out of range, all of them.
     """
-    known = flatten(cls)
-    problems = [_unknown(name, known) for name in flags if name not in known]
-    tree: dict[str, Any] = dataclasses.asdict(base) if base else {}  # type: ignore[call-overload]
-    for name, value in flags.items():
-        if name in known:
-            *path, leaf = name.split(".")
-            node = tree
-            for part in path:
-                node = node.setdefault(part, {})
-            node[leaf] = value
-    try:
-        settings = TypeAdapter(cls).validate_python(tree)
-    except ValidationError as error:
-        problems += [_sentence(detail) for detail in error.errors()]
-        settings = None
+    settings, problems = usable_settings(cls, flags, base)
     if problems or settings is None:
         raise UserError("The settings cannot be used:", *problems)
     return settings
+
+
+def usable_settings(
+    cls: type[Settings], flags: Mapping[str, Any], base: Settings | None = None
+) -> tuple[Settings | None, list[str]]:
+    """Settings from those flags that can be used, and a sentence on each that cannot.
+
+    What depends on several settings can so be checked beside a mistake in one of them. None: one is missing that has
+    no default.
+    """
+    known = flatten(cls)
+    problems = [_unknown(name, known) for name in flags if name not in known]
+    usable = {name: value for name, value in flags.items() if name in known}
+    while True:
+        try:
+            return TypeAdapter(cls).validate_python(_tree(usable, base)), problems
+        except ValidationError as error:
+            details = error.errors()
+        problems += [sentence for sentence in map(_sentence, details) if sentence not in problems]
+        bad = {name for name in usable for detail in details if _concerns(detail["loc"], name)}
+        if not bad:
+            return None, problems
+        usable = {name: value for name, value in usable.items() if name not in bad}
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -136,6 +145,24 @@ def flatten(cls: type, prefix: str = "") -> dict[str, Any]:
     return names
 
 
+def _tree(flags: Mapping[str, Any], base: object | None) -> dict[str, Any]:
+    tree: dict[str, Any] = dataclasses.asdict(base) if base else {}  # type: ignore[call-overload]
+    for name, value in flags.items():
+        *path, leaf = name.split(".")
+        node = tree
+        for part in path:
+            node = node.setdefault(part, {})
+        node[leaf] = value
+    return tree
+
+
+def _concerns(place: tuple[int | str, ...], name: str) -> bool:
+    """Whether a mistake at this place lies in the setting of this name, or in the group that it belongs to."""
+    parts = tuple(name.split("."))
+    shorter = min(len(place), len(parts))
+    return place[:shorter] == parts[:shorter]
+
+
 def _dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
@@ -159,6 +186,8 @@ def _sentence(detail: Any) -> str:
     name = ".".join(str(part) for part in detail["loc"])
     message = detail["msg"].removeprefix("Value error, ")
     shown = detail["input"]
+    if detail["type"] == "missing":
+        return f"{name}: has no default, give it a value"
     if isinstance(shown, dict):  # a rule over several values of a group, which names them itself
         return f"{name}: {message}"
     return f"{name}: {message[0].lower()}{message[1:]}, got {shown!r}"

@@ -49,7 +49,7 @@ def remove_stale_scratch() -> None:
     """Remove scratch folders whose process no longer lives."""
     for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH_PREFIX}*-*"):
         pid = folder.name.removeprefix(SCRATCH_PREFIX).split("-")[0]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+        if pid.isdigit() and not _lives(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -73,8 +73,19 @@ def describe() -> dict[str, object]:
     }
 
 
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # signal 0 asks and does nothing
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
 def _git_revision() -> str:
-    answer = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return answer.stdout.strip() or "unknown"
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from orchestrator.errors import UserError
+
 
 def digest(path: Path) -> str:
     """The sha256 of a file, as hex."""
@@ -46,12 +48,12 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        ValueError: it is not JSON; the message names the file.
+        UserError: it is not JSON; the message names the file.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); restore it or remove the run folder.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}); restore it or remove the run folder.") from error
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -61,6 +63,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     text = path.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]
     return [json.loads(line) for line in whole.splitlines() if line]
+
+
+def drop_cut_line(path: Path) -> None:
+    """Remove a last line that a crash cut off, so that the next one begins a line of its own."""
+    if path.exists():
+        with path.open("rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def sync_folder(folder: Path) -> None:

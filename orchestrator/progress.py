@@ -37,7 +37,7 @@ class Progress:
     """The console of a run."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console()
+        self.console = console or Console(markup=False)  # names from the user's files may hold brackets
 
     def say(self, text: str) -> None:
         """Print a line."""

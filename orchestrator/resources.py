@@ -36,7 +36,7 @@ def connect(scratch: Path, verbose: bool = False) -> None:
                 _temp_dir=str(scratch / "ray"),
                 **quiet,
             )
-    except (RuntimeError, ConnectionError) as error:
+    except (RuntimeError, ConnectionError, ValueError) as error:
         raise UserError(
             f"Cannot join the Ray cluster at {address or 'this machine'}: {str(error).strip().splitlines()[0]}",
             f"This environment has Ray {ray.__version__}; the cluster must run the same Ray and Python versions.",

@@ -14,11 +14,20 @@ from typing import IO, Any
 import yaml
 
 from orchestrator.errors import UserError
-from orchestrator.files import digest_of, digests_below, read_json, read_lines, sync_folder, write_json, write_text
+from orchestrator.files import (
+    digest_of,
+    digests_below,
+    drop_cut_line,
+    read_json,
+    read_lines,
+    sync_folder,
+    write_json,
+    write_text,
+)
 
 CHECKPOINTS = "checkpoints"
 DONE = "done.json"
-"""Last file of a finished stage: its fingerprint, result and the digest of every file it made."""
+"""Last file of a finished stage: its fingerprint, result, the digest of every file it made, and a digest of these."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +42,17 @@ class RunFolder:
     """One run's folder, locked for this process while it lives.
 
     Raises:
-        UserError: another process holds the lock.
+        UserError: another process holds the lock, or nothing can be written there.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(path / ".lock")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(path / ".lock")
+        except OSError as error:
+            raise UserError(f"The run folder {path} cannot be written ({error.strerror}); see --runs.") from error
+        drop_cut_line(path / "ledger.jsonl")
 
     def close(self) -> None:
         """Let another process use the folder."""
@@ -65,7 +78,7 @@ class RunFolder:
         """
         path = self.path / "config.yaml"
         if path.exists():
-            changes = differences(yaml.safe_load(path.read_text()), config)
+            changes = differences(_read_config(path), config)
             if changes:
                 raise UserError(
                     f"{self.path} holds a run with other settings, which would mix with this one:",
@@ -84,7 +97,8 @@ class RunFolder:
 def finish_stage(folder: Path, fingerprint: str, result: dict[str, Any]) -> None:
     """Record that a stage is done, with the digest of each of its files."""
     sync_folder(folder)
-    write_json(folder / DONE, {"fingerprint": fingerprint, "result": result, "files": _outputs(folder)})
+    done = {"fingerprint": fingerprint, "result": result, "files": _outputs(folder)}
+    write_json(folder / DONE, {**done, "digest": digest_of(done)})
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
@@ -93,8 +107,12 @@ def finished_stage(folder: Path, fingerprint: str) -> Finished | None:
     marker = folder / DONE
     if not marker.exists():
         return None
-    done = read_json(marker)
-    if done["fingerprint"] != fingerprint or _outputs(folder) != done["files"]:
+    try:
+        done = read_json(marker)
+        intact = done.pop("digest") == digest_of(done)
+    except (UserError, LookupError, AttributeError, TypeError):
+        return None  # damaged: the stage is carried out again
+    if not intact or done["fingerprint"] != fingerprint or _outputs(folder) != done["files"]:
         return None
     return Finished(fingerprint, done["result"])
 
@@ -136,9 +154,20 @@ def ledger(run: Path) -> list[dict[str, Any]]:
 
 
 def _outputs(folder: Path) -> dict[str, str]:
-    """Digests of what a stage hands on: all its files but the marker and the checkpoints of the way there."""
+    """Digests of what a stage hands on: all its files but the marker and what was on the way there."""
+    passing = (f"{CHECKPOINTS}/", f".{DONE}")
     files = digests_below(folder)
-    return {name: value for name, value in files.items() if name != DONE and not name.startswith(f"{CHECKPOINTS}/")}
+    return {name: value for name, value in files.items() if name != DONE and not name.startswith(passing)}
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        config = None
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is damaged; restore it, or start a new run beside it with --fresh.")
+    return config
 
 
 def _lock(path: Path) -> IO[str]:

@@ -96,7 +96,7 @@ def _warnings(stages: list[Stage], context: Context) -> list[str]:
     found = []
     for stage in stages:
         if isinstance(stage, Label):
-            empty = [name for name, share in context.results[stage.name]["selected"].items() if share == 0]
+            empty = [name for name, share in context.results[stage.name]["selected"].items() if not share]
             if empty:
                 found.append(f"{stage.name}: no pixel was labelled as {', '.join(empty)}")
     lasting = [context.results[s.name] for s in stages if isinstance(s, Evaluate)]

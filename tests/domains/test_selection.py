@@ -254,6 +254,17 @@ def test_each_pixel_counted_above_the_threshold_is_selected(sharpness: float, po
             assert selected[(label == c) & (log_odds >= own[position - 1])].ne(IGNORE).all()
 
 
+def test_pixel_on_the_edge_of_its_bin_passes_the_threshold_of_that_bin() -> None:
+    width = (selection.HIGHEST - selection.LOWEST) / selection.BINS
+    edges = selection.LOWEST + width * np.arange(1, selection.BINS, 151)
+    for edge in edges[edges > 0.01]:
+        below = np.nextafter(np.float32(edge), np.float32(0))
+        for log_odds in (below, np.float32(edge)):
+            score = torch.tensor([log_odds, 0.0])[:, None, None]
+            threshold = selection.thresholds(histogram_of(score), 1.0)
+            assert selection.select(score, threshold).item() == 0
+
+
 def test_very_confident_class_is_split_at_its_portion() -> None:
     gap = torch.linspace(18, 31, 10_000)
     score = torch.stack((gap, gap * 0))[:, None]

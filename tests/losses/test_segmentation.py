@@ -18,7 +18,7 @@ def slow_cross_entropy(logits: np.ndarray, label: np.ndarray, reduction: Reducti
             scores = logits[b, :, y, x]
             total -= scores[label[b, y, x]] - math.log(sum(math.exp(s) for s in scores))
             valid += 1
-    return total / (label.size if reduction == "all" else max(valid, 1))
+    return float(total) / (label.size if reduction == "all" else max(valid, 1))
 
 
 def example() -> tuple[Tensor, Tensor]:

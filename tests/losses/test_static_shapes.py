@@ -58,11 +58,12 @@ def test_sampling_needs_no_data() -> None:
     generator = Generator()
     with FakeTensorMode():
         label = torch.zeros(2, 8, 8, dtype=torch.uint8)
-        for how, method in (("nearest", "systematic"), ("majority", "uniform")):
-            points = stratified_points(reduce_labels(label, 2, how), 3, 5, generator, method)
+        systematic = stratified_points(reduce_labels(label, 2), 3, 5, generator)
+        uniform = stratified_points(reduce_labels(label, 2, "majority"), 3, 5, generator, "uniform")
+        for points in (systematic, uniform):
             assert points.label_BP.shape == (2, 15)
             assert point_coordinates(points.index_BP, 4, 4).shape == (2, 15, 2)
-        assert nearest_mode(torch.zeros(15, 3, 2), points.label_BP[0]).shape == (15,)
+        assert nearest_mode(torch.zeros(15, 3, 2), uniform.label_BP[0]).shape == (15,)
 
 
 def test_a_loss_that_reads_a_value_would_be_caught() -> None:

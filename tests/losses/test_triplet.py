@@ -20,7 +20,7 @@ def slow_triplet(distance: np.ndarray, label: np.ndarray, margin: float, kind: T
         if c != IGNORE:
             negative = min(d[k].min() for k in range(len(d)) if k != c)
             losses.append(max(0.0, d[c].min() - negative + margin))
-    return sum(losses) / max(len(losses), 1)
+    return float(sum(losses)) / max(len(losses), 1)
 
 
 def example() -> tuple[Tensor, Tensor]:
