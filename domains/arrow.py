@@ -13,11 +13,14 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from datasets import Features
 
 from domains.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Features
 
 _BATCH_ROWS = 32
 _FEATURES_KEY = b"huggingface"

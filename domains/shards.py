@@ -11,26 +11,43 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import torch
-from datasets import Features, List, Value
 from torch import Tensor
 
 from domains.arrow import open_table, sha256_of, write_rows, write_text
 from domains.errors import DataError
 
+if TYPE_CHECKING:
+    from datasets import Features, Value
+
 MANIFEST = "manifest.json"
 
 _CODEC = pa.Codec("zstd", compression_level=1)
-_IDENTITY = {"id": Value("string"), "index": Value("int64"), "height": Value("int32"), "width": Value("int32")}
 
-LABEL_FEATURES = Features({**_IDENTITY, "label": Value("binary")})
-"""Columns of a label shard; `label` is the raw uint8 plane, compressed with zstd."""
 
-SCORE_FEATURES = Features({**_IDENTITY, "shape": List(Value("int32")), "logits": Value("binary")})
-"""Columns of a score shard; `logits` is the raw float16 array of `shape`, compressed with zstd."""
+def label_features() -> Features:
+    """Columns of a label shard; `label` is the raw uint8 plane, compressed with zstd."""
+    from datasets import Features, Value
+
+    return Features({**_identity(), "label": Value("binary")})
+
+
+def score_features() -> Features:
+    """Columns of a score shard; `logits` is the raw float16 array of `shape`, compressed with zstd."""
+    from datasets import Features, List, Value
+
+    return Features({**_identity(), "shape": List(Value("int32")), "logits": Value("binary")})
+
+
+def _identity() -> dict[str, Value]:
+    # Imported where shards are written: it takes seconds, and training workers only read.
+    from datasets import Value
+
+    return {"id": Value("string"), "index": Value("int64"), "height": Value("int32"), "width": Value("int32")}
 
 
 @dataclass(frozen=True)
@@ -75,12 +92,12 @@ class Manifest:
 
 def write_shard(path: Path, rows: Iterable[LabelRow], metadata: Mapping[str, str]) -> str:
     """Write pseudo-labels as one shard and return its sha256; see `domains.arrow.write_rows`."""
-    return write_rows(path, map(_label_columns, rows), LABEL_FEATURES, metadata)
+    return write_rows(path, map(_label_columns, rows), label_features(), metadata)
 
 
 def write_scores(path: Path, rows: Iterable[ScoreRow], metadata: Mapping[str, str]) -> str:
     """Write low-resolution logits as one shard and return its sha256; see `domains.arrow.write_rows`."""
-    return write_rows(path, map(_score_columns, rows), SCORE_FEATURES, metadata)
+    return write_rows(path, map(_score_columns, rows), score_features(), metadata)
 
 
 def read_plane(table: pa.Table, row: int) -> Tensor:

@@ -49,7 +49,7 @@ def mode_consistency(
         source_label_S: their labels, 255 = ignore.
         source_mode_S: their nearest modes.
         margin: >= 0, a squared distance.
-        generator: draws the partners; on the device of the embeddings.
+        generator: draws the partners; on any device.
         negative: "random" as above, or "hardest": the nearest source point of another class.
         detach_source: stop the gradient into the source embeddings.
 

@@ -30,13 +30,13 @@ def uniform_index(count: Tensor, generator: Generator) -> Tensor:
 
     Args:
         count: int64, any shape; 0 yields 0.
-        generator: source of randomness, on the device of `count`.
+        generator: source of randomness, on any device.
 
     Returns:
         int64 of the shape of `count`; the bias is below count / 2**40.
     """
-    draw = torch.randint(1 << _DRAW_BITS, count.shape, generator=generator, device=count.device)
-    return draw % count.clamp(min=1)
+    draw = torch.randint(1 << _DRAW_BITS, count.shape, generator=generator, device=generator.device)
+    return draw.to(count.device, non_blocking=True) % count.clamp(min=1)
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:

@@ -43,7 +43,7 @@ def stratified_points(
         label_Bhw: class ids, 255 = ignore; ids from `num_classes` on are never drawn.
         num_classes: K, at most 255.
         per_class: most points of a class in one image.
-        generator: source of randomness, on the device of the labels.
+        generator: source of randomness, on any device.
         method: "systematic" takes evenly spaced pixels of a class in raster order from one random offset per
             class and image: spread over the image, and the cheapest; "uniform" draws independently, without
             replacement.
@@ -84,7 +84,8 @@ def _group_by_class(label_BL: Tensor, shuffle: Generator | None) -> tuple[Tensor
     if shuffle is None:
         # One byte keys: a radix sort of a single pass.
         return label_BL.to(torch.uint8).sort(dim=1, stable=True)
-    noise_BL = torch.randint(1 << _RANDOM_BITS, label_BL.shape, generator=shuffle, device=label_BL.device)
+    noise_BL = torch.randint(1 << _RANDOM_BITS, label_BL.shape, generator=shuffle, device=shuffle.device)
+    noise_BL = noise_BL.to(label_BL.device)
     key_BL, order_BL = ((label_BL.long() << _RANDOM_BITS) | noise_BL).sort(dim=1)
     return key_BL >> _RANDOM_BITS, order_BL
 

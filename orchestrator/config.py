@@ -11,7 +11,7 @@ import difflib
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -120,7 +120,7 @@ def parse_flags(arguments: Sequence[str], names: Mapping[str, Any]) -> tuple[dic
         if get_origin(names[name]) is tuple:
             values[name] = words
         elif len(words) == 1 or (names[name] is bool and not words):
-            values[name] = words[0] if words else True
+            values[name] = _choice(words[0], names[name]) if words else True
         else:
             complaints.append(f"{name}: takes one value, got {shlex.join(words) if words else 'none'}")
     # An unknown flag's own value follows it; only a word that follows no flag is a mistake of its own.
@@ -130,6 +130,12 @@ def parse_flags(arguments: Sequence[str], names: Mapping[str, Any]) -> tuple[dic
         elif not before.startswith("--"):
             complaints.append(f"{word!r} belongs to no flag")
     return values, complaints
+
+
+def _choice(word: str, kind: Any) -> Any:
+    """A command-line word, as the choice that is written so where the choices are not text."""
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    return next((choice for choice in choices if str(choice) == word), word)
 
 
 def flatten(cls: type, prefix: str = "") -> dict[str, Any]:

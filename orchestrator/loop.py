@@ -133,7 +133,8 @@ class Loop:
     def _micro_step(self, position: int, batch: Any) -> None:
         seed = seed_of(self.job.method.seed, self.stage.name, "step", position)
         torch.manual_seed(seed)  # for layers that draw by themselves, such as dropout
-        draw = torch.Generator(self.accelerator.device).manual_seed(seed)
+        # On the host whatever the device is, so that a step draws the same everywhere.
+        draw = torch.Generator().manual_seed(seed)
         step = getattr(self.job.method, self.stage.step)
         for names, loss, terms in step(self.wrapped, batch, draw):
             self.accelerator.backward(loss)

@@ -13,6 +13,7 @@ import torch
 
 from domains.errors import DataError
 from domains.feed import Feed
+from domains.registry import open_translated
 from domains.samples import PseudoLabelled, Unlabelled
 from domains.shards import PseudoLabels
 from domains.transforms import RandomCrop
@@ -73,13 +74,18 @@ def make_job(stage: Train, context: Context) -> loop.TrainJob:
         target = domains.target
     elif stage.target:
         target = PseudoLabelled(domains.target, PseudoLabels(context.folders[stage.target]))
-    settings = stage.settings
+    settings, isa, pair = stage.settings, stage.translated, method.pair
+    translated = None
+    if isa and isa.translator == "folder":
+        translated = Unlabelled(open_translated(domains.source.reader, isa, method.root, pair.height, pair.width))
     feed = Feed(
         domains.source,
         target,
         RandomCrop(method.augment),
         (settings.source_batch, settings.target_batch),
         (method.seed, stage.name),
+        translated,
+        isa.ratio if isa else 0.0,
     )
     return loop.TrainJob(
         method=method,

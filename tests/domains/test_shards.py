@@ -14,16 +14,16 @@ from domains.arrow import open_table
 from domains.errors import DataError
 from domains.sampler import generator
 from domains.shards import (
-    LABEL_FEATURES,
     MANIFEST,
-    SCORE_FEATURES,
     LabelRow,
     Manifest,
     PseudoLabels,
     ScoreRow,
+    label_features,
     read_manifest,
     read_plane,
     read_scores,
+    score_features,
     verify,
     write_manifest,
     write_scores,
@@ -53,11 +53,11 @@ def store(tmp_path) -> Path:
 
 def test_datasets_finds_the_columns_of_both_kinds(store):
     dataset = Dataset.from_file(str(store / "shard-00001.arrow"))
-    assert dataset.features == LABEL_FEATURES
+    assert dataset.features == label_features()
     assert dataset["id"][0] == "city/ü 40"
     scores = [ScoreRow("a", 0, 8, 8, torch.zeros(3, 2, 2))]
     write_scores(store / "scores.arrow", scores, {})
-    assert Dataset.from_file(str(store / "scores.arrow")).features == SCORE_FEATURES
+    assert Dataset.from_file(str(store / "scores.arrow")).features == score_features()
 
 
 def test_a_plane_comes_back_exactly(store):

@@ -12,7 +12,7 @@ import torch
 
 from domains import toycity
 from domains.toycity import ToyCity
-from domains.toycity_style import CITY_LOOK, GAME_LOOK, between
+from domains.toycity_style import CITY_LOOK, GAME_LOOK, StyleName, between
 
 TWELVE = (0, 1, 2, 4, 5, 7, 8, 10, 11, 12, 13, 18)
 ROAD, POLE, CAR, PERSON = 0, 5, 13, 11
@@ -24,20 +24,20 @@ def digest(city: ToyCity, index: int) -> str:
 
 
 @cache
-def sample(style: str, count: int = 60) -> tuple[np.ndarray, np.ndarray]:
+def sample(style: StyleName, count: int = 60) -> tuple[np.ndarray, np.ndarray]:
     city = ToyCity(style, "train", count)
     images, labels = zip(*(city.render(index) for index in range(count)), strict=True)
     return np.stack(images), np.stack(labels)
 
 
-def shares(style: str) -> np.ndarray:
+def shares(style: StyleName) -> np.ndarray:
     """Share of each trainId per image."""
     _, label_NHW = sample(style)
     return np.stack([np.bincount(label.ravel(), minlength=256) / label.size for label in label_NHW])
 
 
 @pytest.mark.parametrize("style", ["game", "street"])
-def test_same_index_gives_the_same_bytes_in_a_fresh_reader_and_in_any_order(style: str) -> None:
+def test_same_index_gives_the_same_bytes_in_a_fresh_reader_and_in_any_order(style: StyleName) -> None:
     first = [digest(ToyCity(style, "val", 4), index) for index in range(4)]
     city = ToyCity(style, "val", 9)
     assert [digest(city, index) for index in (3, 2, 1, 0)] == first[::-1]
@@ -79,13 +79,13 @@ def test_a_scene_keeps_its_layout_at_another_size() -> None:
 
 
 @pytest.mark.parametrize("style", ["game", "street"])
-def test_labels_are_the_twelve_classes_and_ignore(style: str) -> None:
+def test_labels_are_the_twelve_classes_and_ignore(style: StyleName) -> None:
     _, label_NHW = sample(style)
     assert set(np.unique(label_NHW).tolist()) - {255} == set(TWELVE)
 
 
 @pytest.mark.parametrize("style", ["game", "street"])
-def test_road_covers_about_a_third_and_poles_under_one_percent(style: str) -> None:
+def test_road_covers_about_a_third_and_poles_under_one_percent(style: StyleName) -> None:
     mean = shares(style).mean(0)
     assert 0.25 < mean[ROAD] < 0.42
     assert 0.002 < mean[POLE] < 0.010
@@ -93,7 +93,7 @@ def test_road_covers_about_a_third_and_poles_under_one_percent(style: str) -> No
 
 
 @pytest.mark.parametrize("style", ["game", "street"])
-def test_every_class_is_seen_in_a_third_of_the_images(style: str) -> None:
+def test_every_class_is_seen_in_a_third_of_the_images(style: StyleName) -> None:
     seen = (shares(style) > 5e-4).mean(0)
     assert {name: seen[name] for name in TWELVE if seen[name] < 0.33} == {}
 

@@ -69,7 +69,12 @@ def test_all_mistakes_of_a_command_are_in_one_message(call):
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     found = details(done.stderr)
-    for start in ("sead: no such setting; did you mean seed?", "panels: takes one value", "source.lr: ", "adapt.steps: "):
+    for start in (
+        "sead: no such setting; did you mean seed?",
+        "panels: takes one value",
+        "source.lr: ",
+        "adapt.steps: ",
+    ):
         assert [line for line in found if line.startswith(start)], start
     for start in ("fresh: ", "name: 'a/b' cannot be", "reuse: nowhere"):
         assert [line for line in found if line.startswith(start)], start

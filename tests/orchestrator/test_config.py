@@ -87,7 +87,12 @@ def test_last_of_repeated_flags_counts():
 
 @pytest.mark.parametrize(
     ("word", "near"),
-    [("--source.learning", None), ("--source.lrr", "source.lr"), ("--sorce.lr", "source.lr"), ("--flip", "source.flip")],
+    [
+        ("--source.learning", None),
+        ("--source.lrr", "source.lr"),
+        ("--sorce.lr", "source.lr"),
+        ("--flip", "source.flip"),
+    ],
 )
 def test_unknown_name_names_the_nearest(word, near):
     (complaint,) = complaints_of(word, "1")

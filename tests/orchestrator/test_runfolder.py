@@ -327,7 +327,8 @@ def test_number_of_panels_decides_the_panels_alone():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("preset", "x"), ("compute__tasks", 7), ("compute__loader_workers", 2), ("compute__max_failures", 0)]
+    ("name", "value"),
+    [("preset", "x"), ("compute__tasks", 7), ("compute__loader_workers", 2), ("compute__max_failures", 0)],
 )
 def test_what_decides_no_outcome_is_in_no_fingerprint(name, value):
     assert changed(**{name: value}) == set()

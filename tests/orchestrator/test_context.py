@@ -1,0 +1,69 @@
+"""The opened domain pair: what training may see, and at what size things are measured."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from domains.samples import Labelled, Unlabelled
+from domains.settings import DomainSettings, PairSettings
+from orchestrator.context import Context, describe, open_domains, protocol
+from orchestrator.method import Method, Sizes
+from orchestrator.progress import Progress
+
+
+@pytest.fixture
+def method(tmp_path):
+    draw = np.random.default_rng(0)
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    for number in range(3):
+        Image.fromarray(draw.integers(0, 255, (8, 12, 3), dtype=np.uint8)).save(tmp_path / "images" / f"{number}.png")
+        Image.fromarray(draw.integers(0, 11, (8, 12), dtype=np.uint8)).save(tmp_path / "labels" / f"{number}.png")
+    labelled = DomainSettings(kind="folder", images="images", labels="labels")
+    pair = PairSettings(
+        source=labelled,
+        target=dataclasses.replace(labelled, labels=""),
+        evaluation=labelled,
+        label_space="camvid11",
+        height=4,
+        width=6,
+    )
+    return Method(root=str(tmp_path), pair=pair)
+
+
+def test_target_reaches_training_without_labels(method):
+    domains = open_domains(method)
+    assert type(domains.target) is Unlabelled
+    assert {field.name for field in dataclasses.fields(domains.target.sample(0))} == {"image", "id"}
+    assert domains.sizes == Sizes(source=3, target=3, classes=11)
+
+
+def test_truth_is_there_where_the_target_has_labels(method):
+    assert open_domains(method).truth is None
+    labelled = dataclasses.replace(method, pair=dataclasses.replace(method.pair, target=method.pair.source))
+    assert type(open_domains(labelled).truth) is Labelled
+
+
+def test_source_labels_follow_the_working_size_and_evaluation_labels_keep_theirs(method):
+    domains = open_domains(method)
+    source, evaluation = domains.source.sample(0), domains.evaluation.sample(0)
+    assert source.image.shape == evaluation.image.shape == (3, 4, 6)
+    assert source.label.shape == (4, 6)
+    assert evaluation.label.shape == (8, 12)
+
+
+def test_protocol_names_both_sizes(method, tmp_path):
+    context = Context(method=method, domains=open_domains(method), run=tmp_path, progress=Progress())
+    found = protocol(context)
+    assert found["resolution"] == "prediction 4x6, labels 8x12 (height x width)"
+    assert found["name"] == "camvid11-single-scale"
+
+
+def test_domains_are_described_in_words():
+    assert describe(DomainSettings(style="street", split="val"), 7) == "toy city, street/val (7 images)"
+    assert describe(DomainSettings(kind="camvid", list="day.txt"), 7) == "camvid, day.txt (7 images)"
+    assert describe(DomainSettings(kind="folder", images="a/b"), 1) == "folder, a/b (1 images)"

@@ -1,0 +1,74 @@
+"""The environment: one scratch folder, no secrets, and no dependence on git."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+from orchestrator import environment
+
+
+@pytest.fixture
+def scratch_root(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "HF_HOME", "RAY_ADDRESS", "MPLCONFIGDIR"):
+        monkeypatch.setenv(name, "set")
+        monkeypatch.delenv(name)
+    saved = dict(os.environ)
+    yield tmp_path
+    for name in set(os.environ) - set(saved):
+        del os.environ[name]
+
+
+def test_every_cache_lies_in_one_scratch_folder(scratch_root):
+    scratch = environment.prepare()
+    assert scratch.parent == scratch_root
+    for name in ("HF_HOME", "MPLCONFIGDIR"):
+        assert os.environ[name].startswith(str(scratch))
+
+
+def test_private_cluster_has_a_token_of_its_own_and_a_joined_one_decides_itself(scratch_root, monkeypatch):
+    environment.prepare()
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    environment.prepare()
+    assert "RAY_AUTH_TOKEN" not in os.environ
+    assert "RAY_AUTH_MODE" not in os.environ
+
+
+def test_what_the_user_set_stays(scratch_root, monkeypatch):
+    monkeypatch.setenv("HF_HOME", "mine")
+    environment.prepare()
+    assert os.environ["HF_HOME"] == "mine"
+
+
+def test_scratch_of_dead_processes_alone_is_removed(scratch_root):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    gone = scratch_root / f"segadapt-{child.pid}-abc"
+    lives = [scratch_root / f"segadapt-{os.getpid()}-abc", scratch_root / "segadapt-mine-abc", scratch_root / "other-1-a"]
+    for folder in (gone, *lives):
+        folder.mkdir()
+    environment.remove_stale_scratch()
+    assert not gone.exists()
+    assert all(folder.exists() for folder in lives)
+
+
+def test_description_holds_versions_and_no_environment_variable(monkeypatch):
+    monkeypatch.setenv("MY_SECRET_TOKEN", "hunter2")
+    text = json.dumps(environment.describe())
+    assert "hunter2" not in text
+    assert "torch" in text
+
+
+def test_revision_is_unknown_without_git(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert environment._git_revision() == "unknown"

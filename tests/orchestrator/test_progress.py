@@ -1,0 +1,42 @@
+"""What the user sees: plain lines where piped, names as they are."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from orchestrator import progress
+from orchestrator.progress import Progress
+
+
+def test_names_with_brackets_are_shown_as_they_are(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "120")
+    Progress().table("IoU on [bold]a[/b] (data[/x])", ["class", "IoU"], [["[red]car[/red]", "0.1"], ["[/]", "0.2"]])
+    Progress().say("[dim]run[/]")
+    shown = capsys.readouterr().out
+    for text in ("IoU on [bold]a[/b] (data[/x])", "[red]car[/red]", "[/]", "[dim]run[/]"):
+        assert text in shown
+
+
+def test_piped_bar_prints_a_line_now_and_then(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    console = Console(file=io.StringIO(), width=100, markup=False)
+    with Progress(console).bar("adapt-0", 100, unit="step") as bar:
+        for done in range(10):
+            now = done * progress.PLAIN_EVERY_S / 4
+            bar.update(done, {"seg_source": 1.23456})
+    assert isinstance(console.file, io.StringIO)
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    assert lines == ["adapt-0: step 4/100  seg_source 1.23", "adapt-0: step 8/100  seg_source 1.23"]
+
+
+def test_terminal_bar_shows_the_newest_terms_and_leaves_nothing_behind():
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    with Progress(console).bar("adapt-0", 10, unit="step") as bar:
+        bar.update(5, {"loss": 0.5})
+        bar.update(6, {})
+        assert bar._live is not None
+        (task,) = bar._live.tasks
+        assert (task.completed, task.total, task.fields["terms"]) == (6, 10, "loss 0.5")

@@ -1,0 +1,139 @@
+"""What a run asks of a cluster, with the cluster's own answers replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+
+from orchestrator import resources
+from orchestrator.errors import UserError
+from orchestrator.resources import connect, fast_precision, resolve
+from orchestrator.settings import ComputeSettings
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """Say what the cluster has and, over time, what of it is free; time passes by sleeping alone."""
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def say(total: dict[str, float], *free: dict[str, float]) -> None:
+        answers = list(free or (total,))
+        monkeypatch.setattr(ray, "cluster_resources", lambda: total)
+        monkeypatch.setattr(ray, "available_resources", lambda: answers.pop(0) if len(answers) > 1 else answers[0])
+        monkeypatch.setattr(resources.time, "sleep", sleep)
+        monkeypatch.setattr(resources.time, "monotonic", lambda: now)
+        monkeypatch.setattr(resources, "fast_precision", lambda: "fp32")
+
+    say.slept = lambda: now  # type: ignore[attr-defined]
+    return say
+
+
+def test_processor_gets_one_worker_with_all_cores_and_a_task_a_core(cluster):
+    cluster({"CPU": 8.0})
+    assert resolve(ComputeSettings()) == ComputeSettings(
+        workers=1, cpus_per_worker=8.0, gpus_per_worker=0.0, tasks=8, precision="fp32"
+    )
+
+
+def test_gpus_get_a_worker_and_a_task_each(cluster):
+    cluster({"CPU": 64.0, "GPU": 4.0})
+    found = resolve(ComputeSettings(precision="fp16"))
+    assert (found.workers, found.gpus_per_worker, found.cpus_per_worker, found.tasks) == (4, 1.0, 8.0, 4)
+    assert found.precision == "fp16"
+
+
+def test_cores_are_shared_among_workers(cluster):
+    cluster({"CPU": 5.0})
+    assert resolve(ComputeSettings(workers=2)).cpus_per_worker == 2.0
+
+
+def test_what_is_set_stays(cluster):
+    cluster({"CPU": 16.0, "GPU": 2.0})
+    asked = ComputeSettings(
+        workers=1, cpus_per_worker=3, gpus_per_worker=0.5, tasks=9, precision="bf16", accumulation=4
+    )
+    assert resolve(asked) == asked
+
+
+def test_less_than_one_core_still_makes_a_task(cluster):
+    cluster({"CPU": 0.5, "GPU": 1.0}, {"CPU": 8.0, "GPU": 1.0})
+    assert resolve(ComputeSettings()).tasks == 1
+
+
+def test_impossible_request_is_refused_at_once_with_both_amounts(cluster):
+    cluster({"CPU": 2.0})
+    with pytest.raises(UserError) as caught:
+        resolve(ComputeSettings(workers=2, cpus_per_worker=2, gpus_per_worker=1))
+    message = str(caught.value)
+    assert "4 CPU needed, 2 free of 2" in message
+    assert "2 GPU needed, 0 free of 0" in message
+    assert "--compute.workers" in message
+    assert cluster.slept() == 0
+
+
+def test_busy_cluster_is_waited_for(cluster):
+    busy = {"CPU": 1.0}
+    cluster({"CPU": 4.0}, busy, busy, {}, {"CPU": 4.0})
+    assert resolve(ComputeSettings()).cpus_per_worker == 4.0
+    assert cluster.slept() > 0
+
+
+def test_cluster_that_stays_busy_is_given_up_after_a_while(cluster, monkeypatch):
+    monkeypatch.setattr(resources, "PATIENCE_S", 3.0)
+    cluster({"CPU": 4.0}, {"CPU": 1.0})
+    with pytest.raises(UserError, match="4 CPU needed, 1 free of 4"):
+        resolve(ComputeSettings())
+    assert 3.0 <= cluster.slept() <= 5.0
+
+
+def test_patience_is_below_half_a_minute():
+    assert resources.PATIENCE_S < 30
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, "bf16"), (False, "fp16")])
+def test_gpu_takes_the_half_precision_that_it_multiplies_itself(native, precision, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
+    assert fast_precision() == precision
+
+
+@pytest.mark.parametrize(("flags", "precision"), [("avx512_bf16", "fp32"), ("avx512f amx_bf16 amx_tile", "bf16")])
+def test_processor_takes_bf16_with_matrix_units_alone(flags, precision, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    monkeypatch.setattr(Path, "read_text", lambda _: f"flags : {flags}\n")
+    assert fast_precision() == precision
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionError("no cluster\nlong trace"), RuntimeError("Version mismatch"), ValueError("bad address")]
+)
+def test_cluster_that_cannot_be_joined_is_told_in_words(error, tmp_path, monkeypatch):
+    def init(**asked: object) -> None:
+        assert asked["address"] == "10.0.0.1:6379"
+        raise error
+
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(UserError, match=r"10\.0\.0\.1:6379") as caught:
+        connect(tmp_path)
+    assert str(error).splitlines()[0] in str(caught.value)
+    assert "long trace" not in str(caught.value)
+    assert ray.__version__ in str(caught.value)
+
+
+def test_private_cluster_has_no_dashboard_and_lives_in_the_scratch_folder(tmp_path, monkeypatch):
+    asked = {}
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", lambda **settings: asked.update(settings))
+    connect(tmp_path)
+    assert asked["address"] == "local"
+    assert asked["include_dashboard"] is False
+    assert Path(asked["_temp_dir"]).is_relative_to(tmp_path)

@@ -1,0 +1,26 @@
+"""Cutting work into tasks."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.tasks import split
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 64, 65, 128, 1000])
+@pytest.mark.parametrize("parts", [1, 2, 3, 16])
+def test_parts_cover_every_item_once_in_order_and_evenly(count, parts):
+    ranges = split(count, parts)
+    assert [index for part in ranges for index in part] == list(range(count))
+    sizes = [len(part) for part in ranges]
+    assert min(sizes) >= 1
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= 64
+    assert len(ranges) >= min(parts, count)
+
+
+def test_no_more_parts_than_needed():
+    assert len(split(64, 2)) == 2
+    assert len(split(129, 2)) == 3
+    assert split(2, 8) == [range(0, 1), range(1, 2)]
+    assert split(5, 1, largest=2) == [range(0, 1), range(1, 3), range(3, 5)]
