@@ -13,7 +13,7 @@ import numpy as np
 StyleName = Literal["game", "street"]
 Floats = tuple[float, ...]
 
-WORLD_GAP = 1.0
+WORLD_GAP = 0.6
 """How far the street's content moves away from the game: 0 = the same world, 1 = `CITY_WORLD`."""
 LOOK_GAP = 1.0
 """How far the street's camera moves away from the game: 0 = the same pictures, 1 = `CITY_LOOK`."""
@@ -123,7 +123,7 @@ GAME_WORLD = World(
     parked=(0.10, 0.55), driving=(1.0, 4.5),
     persons=(2.0, 7.0), outfits=(0.10, 0.45, 0.20, 0.20, 0.05), riders=(0.5, 2.6), bicycles=(0.2, 2.8),
     posts=(10.0, 22.0), signs=(0.15, 0.15, 0.20, 0.35, 0.15), railing=(0.0, 0.50),
-    skies=(0.60, 0.28, 0.04, 0.08), shadow=(0.10, 0.35),
+    skies=(0.50, 0.28, 0.14, 0.08), shadow=(0.10, 0.35),
 )  # fmt: skip
 CITY_WORLD = World(
     camera_height=(1.25, 1.55), horizon=(0.40, 0.48), yaw=(-0.14, 0.14),
@@ -144,9 +144,9 @@ GAME_LOOK = Look(
     texture=(0.6, 0.9), noise=(0.0, 2.0), blur=(2.0, 3.5), vignette=(0.0, 0.05), bonnet=(0.0, 0.0),
 )  # fmt: skip
 CITY_LOOK = Look(
-    red=(0.82, 1.03), green=(0.88, 1.02), blue=(0.66, 0.92), saturation=(0.45, 0.80),
-    gamma=(0.90, 1.25), lift=(6.0, 24.0), contrast=(0.85, 1.05), visibility=(50.0, 140.0),
-    texture=(0.9, 1.4), noise=(2.0, 5.0), blur=(3.5, 6.0), vignette=(0.10, 0.30), bonnet=(0.01, 0.05),
+    red=(0.78, 1.00), green=(0.70, 0.88), blue=(0.38, 0.62), saturation=(0.55, 0.90),
+    gamma=(0.90, 1.25), lift=(6.0, 24.0), contrast=(0.75, 1.00), visibility=(90.0, 250.0),
+    texture=(0.9, 1.4), noise=(2.0, 5.0), blur=(3.0, 5.0), vignette=(0.10, 0.30), bonnet=(0.01, 0.05),
 )  # fmt: skip
 
 Part = TypeVar("Part", World, Look)

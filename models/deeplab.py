@@ -41,6 +41,6 @@ def _branch(in_channels: int, out_channels: int, dilation: int) -> nn.Conv2d:
     return convolution
 
 
-def upsample(logits_BKhw: Tensor, size: tuple[int, int]) -> Tensor:
+def upsample(logits_BKhw: Tensor, size: Sequence[int]) -> Tensor:
     """Interpolate bilinearly to `size` = (H, W) such that corner cells fall on corner pixels."""
-    return F.interpolate(logits_BKhw, size=size, mode="bilinear", align_corners=True)
+    return F.interpolate(logits_BKhw, size=list(size), mode="bilinear", align_corners=True)

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import Presets, RunFlags, flatten, parse_flags, read_file, usable_settings
 from orchestrator.errors import Interrupted, StageFailed, UserError
+from orchestrator.files import read_json
 from orchestrator.method import Method
+from orchestrator.runfolder import RunFolder
 
 if TYPE_CHECKING:
     from orchestrator.progress import Progress
@@ -115,15 +117,22 @@ def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
     given = {k: v for k, v in found.items() if k not in own}
     settings = _settings(method, presets, flags, given, [*complaints, *problems, *_flag_problems(flags)])
     folder = run_folder(flags, settings)
-    with _session(flags.verbose) as progress:
-        from orchestrator import runner
-        from orchestrator.files import read_json
-        from orchestrator.summary import show_summary
+    with _session(flags.verbose) as session, contextlib.closing(RunFolder(folder)) as home:
+        from orchestrator.resources import recall
+        from orchestrator.summary import config_of, show_summary
 
-        progress.say(f"{settings.title}: {folder}")
-        report = runner.run(settings, folder, progress, [Path(path) for path in flags.reuse])
-        show_summary(read_json(folder / "summary.json"), progress)
-        progress.say(f"report: {report}")
+        # Whatever the folder itself can refuse is refused before Ray starts.
+        recorded = home.recorded_config()
+        if recorded:
+            settings = dataclasses.replace(settings, compute=recall(settings.compute, recorded["compute"]))
+            home.adopt_config(config_of(settings))
+        session.progress.say(f"{settings.title}: {folder}")
+        session.connect()
+        from orchestrator import runner
+
+        report = runner.run(settings, home, session.progress, [Path(path) for path in flags.reuse])
+        show_summary(read_json(folder / "summary.json"), session.progress)
+        session.progress.say(f"report: {report}")
 
 
 def _settings(
@@ -182,17 +191,17 @@ def _bad_name(name: str) -> str:
 
 
 def _evaluate(flags: EvaluateFlags) -> None:
-    with _session() as progress:
+    with _session() as session:
         from orchestrator.verbs import evaluate
 
-        evaluate(flags, progress)
+        evaluate(flags, session)
 
 
 def _label(flags: LabelFlags) -> None:
-    with _session() as progress:
+    with _session() as session:
         from orchestrator.verbs import label
 
-        label(flags, progress)
+        label(flags, session)
 
 
 def _report(flags: ReportFlags) -> None:
@@ -203,9 +212,18 @@ def _report(flags: ReportFlags) -> None:
     print(f"report: {write_report(Path(flags.run))}")
 
 
+@dataclass(frozen=True)
+class Session:
+    """A console, and Ray from the moment that it is wanted."""
+
+    progress: Progress
+    connect: Callable[[], None]
+    """Start or join Ray: called when everything that can be checked without it has been."""
+
+
 @contextlib.contextmanager
-def _session(verbose: bool = False) -> Iterator[Progress]:
-    """A connected Ray cluster and a console; both, and the scratch folder, are gone afterwards."""
+def _session(verbose: bool = False) -> Iterator[Session]:
+    """Set the process up; Ray and the scratch folder are gone afterwards."""
     from orchestrator.environment import prepare
 
     scratch = prepare()
@@ -216,11 +234,14 @@ def _session(verbose: bool = False) -> Iterator[Progress]:
         from orchestrator.progress import Progress
 
         progress = Progress()
-        progress.say("starting Ray ...")
-        from orchestrator.resources import connect
 
-        connect(scratch, verbose)
-        yield progress
+        def connect() -> None:
+            from orchestrator.resources import connect
+
+            progress.say("starting Ray ...")
+            connect(scratch, verbose)
+
+        yield Session(progress, connect)
     finally:
         if "ray" in sys.modules:
             import ray

@@ -42,6 +42,7 @@ from domains.shards import (
 from losses.ignore import IGNORE
 from orchestrator import loop
 from orchestrator.context import Context
+from orchestrator.errors import StageFailed
 from orchestrator.files import digest
 from orchestrator.inference import Predictor
 from orchestrator.stages import Label
@@ -174,6 +175,10 @@ def run(stage: Label, context: Context) -> dict[str, Any]:
     )
     for path in folder.glob("scores-*"):
         path.unlink()
+    if not selected.any():
+        raise StageFailed(
+            f"{stage.name}: not one pixel of the target was labelled; thresholds {named(cut, space.classes)}"
+        )
     predicted = counts.histogram.counts.sum(1)
     share = np.divide(selected, predicted, out=np.full(len(space), np.nan), where=predicted > 0)
     measured = context.domains.truth is not None
@@ -190,7 +195,6 @@ def run(stage: Label, context: Context) -> dict[str, Any]:
 def make_parts(stage: Label, context: Context) -> list[Part]:
     """Cut the target into the parts of a round."""
     model = (context.folders[stage.by] / loop.MODEL).absolute()
-    compute, target = context.method.compute, context.domains.target
     compute, target = context.method.compute, context.domains.target
     labeller = f"{digest(model / 'model.safetensors')} flip={stage.flip} {compute.precision}"
     return [

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from domains.feed import Feed
 from domains.sampler import seed_of
-from models.segmenter import set_train_mode
+from models.segmenter import Segmenter, set_train_mode
 from models.weights import load_tensors, save_model
 from orchestrator import checkpoints
 from orchestrator.files import read_lines, write_text
@@ -165,7 +165,9 @@ class Loop:
         """Write the mean of every term since the last line; returns whether any worker saw the request to stop."""
         stop = torch.tensor(float((self.job.folder / STOP).exists()), device=self.accelerator.device)
         means = torch.stack([*(self._terms[name] / self._counts[name] for name in self._terms), stop])
-        *values, stop_share = self.accelerator.reduce(means, "mean").tolist()
+        reduced = self.accelerator.reduce(means, "mean")
+        assert isinstance(reduced, Tensor)
+        *values, stop_share = reduced.tolist()
         terms = dict(zip(self._terms, values, strict=True))
         self._terms, self._counts = {}, {}
         bad = [name for name, value in terms.items() if not math.isfinite(value)]
@@ -222,6 +224,7 @@ class Loop:
         if self.accelerator.is_main_process:
             for name, network in self.networks.items():
                 if name == self.job.method.exported:
+                    assert isinstance(network, Segmenter)
                     save_model(self.job.folder / MODEL, network, self.job.method.model, **self.job.description)
                 else:
                     path = self.job.folder / NETWORKS / f"{name}.safetensors"

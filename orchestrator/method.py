@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from annotated_types import Ge
+from annotated_types import Ge, Lt
 
 from domains.settings import AugmentSettings, IsaSettings, PairSettings
 from models.settings import SegmenterSettings
-from orchestrator.settings import ComputeSettings
+from orchestrator.settings import ComputeSettings, TrainSettings
 from orchestrator.stages import Stage
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Method:
 
     preset: str = ""
     """Preset these settings come from."""
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Annotated[int, Ge(0), Lt(2**63)] = 0
     """Everything random in the run is a function of it."""
     root: str = ""
     """Folder that the domains' own folders are relative to."""
@@ -94,4 +94,8 @@ class Method:
         """What cannot work in these settings and the data they name, a sentence each; decodes no image."""
         from domains.registry import check_pair
 
-        return check_pair(self.pair, self.augment, self.translation, self.root)
+        return check_pair(self.pair, self.augment, self.translation, self.root) + [
+            f"{name}: steps and epochs are both 0, so nothing would be trained"
+            for name, value in vars(self).items()
+            if isinstance(value, TrainSettings) and not (value.steps or value.epochs)
+        ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -27,10 +28,13 @@ class Bar:
         """Show that `done` of the total is done, with the newest loss terms."""
         text = "  ".join(f"{name} {value:.3g}" for name, value in terms.items())
         if self._live is not None and self._task is not None:
-            self._live.update(self._task, completed=done, **({"terms": text} if text else {}))
+            fields: dict[str, Any] = {"terms": text} if text else {}
+            self._live.update(self._task, completed=done, **fields)
         elif time.monotonic() - self._printed >= PLAIN_EVERY_S:
             self._printed = time.monotonic()
-            self._console.print(f"{self._name}: {self._unit} {done}/{self._total}  {text}", highlight=False)
+            self._console.print(
+                f"{self._name}: {self._unit} {done}/{self._total}  {text}", highlight=False, soft_wrap=True
+            )
 
 
 class Progress:
@@ -61,7 +65,8 @@ class Progress:
 
     def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
         """Print a short table; the first column is text, the others are numbers."""
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        self.say(title)  # not the table's own title, which would be wrapped to the width of the columns
+        table = Table(box=None, pad_edge=False)
         for index, column in enumerate(columns):
             table.add_column(column, justify="left" if index == 0 else "right")
         for row in rows:

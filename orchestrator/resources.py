@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from orchestrator.errors import UserError
 from orchestrator.settings import ComputeSettings
@@ -42,6 +44,13 @@ def connect(scratch: Path, verbose: bool = False) -> None:
             f"This environment has Ray {ray.__version__}; the cluster must run the same Ray and Python versions.",
             "Unset RAY_ADDRESS to run on this machine alone.",
         ) from error
+
+
+def recall(compute: ComputeSettings, recorded: Mapping[str, Any]) -> ComputeSettings:
+    """Fill in zeros and "auto" as they were filled in when the run began: it goes on with the same arithmetic."""
+    automatic = {field.name for field in dataclasses.fields(compute) if field.default in (0, "auto")}
+    detected = {name for name in automatic if getattr(compute, name) in (0, "auto") and name in recorded}
+    return dataclasses.replace(compute, **{name: recorded[name] for name in detected})
 
 
 def resolve(compute: ComputeSettings) -> ComputeSettings:
@@ -81,7 +90,7 @@ def fast_precision() -> str:
     return "bf16" if info.exists() and "amx_bf16" in info.read_text() else "fp32"
 
 
-def _wait_for(needed: dict[str, float], total: dict[str, float]) -> None:
+def _wait_for(needed: Mapping[str, float], total: Mapping[str, float]) -> None:
     import ray
 
     deadline = time.monotonic() + PATIENCE_S

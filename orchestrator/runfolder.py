@@ -70,15 +70,24 @@ class RunFolder:
             file.flush()
             os.fsync(file.fileno())
 
+    def recorded_config(self) -> dict[str, Any] | None:
+        """The settings that the run in this folder was begun with, None where there is no run yet.
+
+        Raises:
+            UserError: config.yaml is damaged.
+        """
+        path = self.path / "config.yaml"
+        return _read_config(path) if path.exists() else None
+
     def adopt_config(self, config: dict[str, Any]) -> None:
         """Write config.yaml, or check that the folder's own says the same.
 
         Raises:
             UserError: the folder belongs to a run with other settings; the differences are listed.
         """
-        path = self.path / "config.yaml"
-        if path.exists():
-            changes = differences(_read_config(path), config)
+        recorded = self.recorded_config()
+        if recorded:
+            changes = differences(recorded, config)
             if changes:
                 raise UserError(
                     f"{self.path} holds a run with other settings, which would mix with this one:",
@@ -86,7 +95,7 @@ class RunFolder:
                     "Give this run a --name of its own, or start a new one beside it with --fresh.",
                 )
         else:
-            write_text(path, yaml.safe_dump(config, sort_keys=False))
+            write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
 
     def collect_metrics(self) -> None:
         """Gather the stages' metrics, in stage order, into metrics.jsonl."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from domains.settings import DomainSettings, PairSettings
 from orchestrator import evaluation, labelling, panels, training
 from orchestrator.context import Context, open_domains
 from orchestrator.environment import describe as describe_environment
@@ -31,12 +32,12 @@ RUNNERS: dict[type, Callable[[Any, Context], dict[str, Any]]] = {
 }
 
 
-def run(method: Method, folder: Path, progress: Progress, reuse: list[Path]) -> Path:
+def run(method: Method, home: RunFolder, progress: Progress, reuse: list[Path]) -> Path:
     """Run a method to its end, in a cluster that is already connected.
 
     Args:
         method: settings as the user gave them.
-        folder: the run folder; whatever is finished in it is kept.
+        home: the run folder; whatever is finished in it is kept.
         progress: where to report.
         reuse: run folders whose finished stages may be taken over where their fingerprint is the same.
 
@@ -48,19 +49,15 @@ def run(method: Method, folder: Path, progress: Progress, reuse: list[Path]) -> 
         Interrupted: the user asked to stop; the same command continues.
         StageFailed: a stage cannot go on; the same command tries again from what is saved.
     """
-    home = RunFolder(folder)
-    try:
-        method = dataclasses.replace(method, compute=resolve(method.compute))
-        home.adopt_config(config_of(method))
-        write_json(folder / "environment.json", describe_environment())
-        context = Context(method=method, domains=open_domains(method), run=folder, progress=progress)
-        stages = method.stages(context.domains.sizes)
-        fingerprints = _fingerprints(stages, method)
-        for number, stage in enumerate(stages):
-            _run_stage(home, number, stage, fingerprints[stage.name], context, reuse)
-        return _conclude(home, stages, context)
-    finally:
-        home.close()
+    method = dataclasses.replace(method, compute=resolve(method.compute))
+    home.adopt_config(config_of(method))
+    write_json(home.path / "environment.json", describe_environment())
+    context = Context(method=method, domains=open_domains(method), run=home.path, progress=progress)
+    stages = method.stages(context.domains.sizes)
+    fingerprints = _fingerprints(stages, method)
+    for number, stage in enumerate(stages):
+        _run_stage(home, number, stage, fingerprints[stage.name], context, reuse)
+    return _conclude(home, stages, context)
 
 
 def _run_stage(
@@ -101,20 +98,30 @@ def _where(folder: Path) -> str:
 
 def _fingerprints(stages: list[Stage], method: Method) -> dict[str, str]:
     """What decides the outcome of each stage: its settings, the data, the seed, the arithmetic, and its inputs."""
-    compute = method.compute
-    shared = {
-        "seed": method.seed,
-        "pair": dataclasses.asdict(method.pair),
-        "root": method.root,
-        "arithmetic": [compute.workers, compute.cpus_per_worker, compute.accumulation, compute.precision],
-    }
+    compute, pair = method.compute, method.pair
     found: dict[str, str] = {}
     for stage in stages:
-        spec = {"kind": type(stage).__name__, **dataclasses.asdict(stage), **shared}
+        spec = {
+            "kind": type(stage).__name__,
+            **dataclasses.asdict(stage),
+            "seed": method.seed,
+            "domains": [dataclasses.asdict(domain) for domain in _domains_of(stage, pair)],
+            "read as": [method.root, pair.label_space, pair.height, pair.width],
+            "arithmetic": [compute.workers, compute.cpus_per_worker, compute.accumulation, compute.precision],
+        }
         if isinstance(stage, Panels):
             spec["count"] = method.panels
         found[stage.name] = fingerprint_of(spec, [found[name] for name in stage.needs])
     return found
+
+
+def _domains_of(stage: Stage, pair: PairSettings) -> list[DomainSettings]:
+    """The domains that a stage reads."""
+    if isinstance(stage, Evaluate):
+        return [pair.evaluation]
+    if isinstance(stage, Train):
+        return [pair.source, *([pair.target] if stage.target else [])]
+    return [pair.target]
 
 
 def _conclude(home: RunFolder, stages: list[Stage], context: Context) -> Path:

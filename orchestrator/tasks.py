@@ -41,9 +41,11 @@ def run_tasks(
         StageFailed: a task failed more than `RETRIES` times.
     """
     import ray
+    from ray.exceptions import RayError, RayTaskError
 
     gpus = min(1.0, compute.workers * compute.gpus_per_worker / compute.tasks)
-    remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES, retry_exceptions=[OSError])(function)
+    options: dict[str, Any] = {"num_gpus": gpus, "max_retries": RETRIES, "retry_exceptions": [OSError]}
+    remote = ray.remote(num_cpus=1, **options)(function)
     results: list[Any] = [None] * len(items)
     waiting = list(enumerate(items))[::-1]
     running: dict[Any, int] = {}
@@ -56,11 +58,11 @@ def run_tasks(
             index = running.pop(reference)
             try:
                 results[index] = ray.get(reference)
-            except ray.exceptions.RayTaskError as error:
+            except RayTaskError as error:
                 if isinstance(error.cause, DataError):
                     raise UserError(str(error.cause)) from error
                 raise StageFailed(f"{name}: {type(error.cause).__name__}: {error.cause}") from error
-            except ray.exceptions.RayError as error:
+            except RayError as error:
                 raise StageFailed(f"{name}: {error}") from error
             on_result(index, results[index])
     return results

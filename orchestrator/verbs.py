@@ -26,11 +26,10 @@ from orchestrator.settings import ComputeSettings
 from orchestrator.tasks import run_tasks, split
 
 if TYPE_CHECKING:
-    from orchestrator.cli import EvaluateFlags, LabelFlags
-    from orchestrator.progress import Progress
+    from orchestrator.cli import EvaluateFlags, LabelFlags, Session
 
 
-def evaluate(flags: EvaluateFlags, progress: Progress) -> None:
+def evaluate(flags: EvaluateFlags, session: Session) -> None:
     """Measure a model folder on labelled images; write the numbers with their protocol.
 
     Raises:
@@ -39,7 +38,8 @@ def evaluate(flags: EvaluateFlags, progress: Progress) -> None:
     config, space = open_model(flags.model)
     reader = FolderReader(Path(flags.images), Path(flags.labels), label_space(flags.label_space))
     domain = Labelled(Mapped(_sized(reader, flags.size, config), space))
-    compute = resolve(ComputeSettings())
+    session.connect()
+    compute, progress = resolve(ComputeSettings()), session.progress
     confusion = measure(Path(flags.model), domain, space, compute, "evaluate", progress, flags.flip)
     result = evaluation_result(confusion, space)
     seen = "x".join(map(str, domain.sample(0).image.shape[1:]))
@@ -78,7 +78,7 @@ class Part:
         return self.out / f"labels-{self.number:03d}.arrow"
 
 
-def label(flags: LabelFlags, progress: Progress) -> None:
+def label(flags: LabelFlags, session: Session) -> None:
     """Label every image of a folder with the most probable class of each pixel.
 
     Raises:
@@ -86,7 +86,8 @@ def label(flags: LabelFlags, progress: Progress) -> None:
     """
     config, space = open_model(flags.model)
     images = Unlabelled(_sized(FolderReader(Path(flags.images), None, space), flags.size, config))
-    compute = resolve(ComputeSettings())
+    session.connect()
+    compute, progress = resolve(ComputeSettings()), session.progress
     parts = [
         Part(
             number=number,

@@ -117,12 +117,14 @@ class Drsl(Method):
         beside = self.regularised and self.pretrain == "frozen_backbone"
         jointly = self.regularised and self.pretrain == "joint"
         plain = (self.model, self.augment)
+        # Of the weights, those that source training knows: DRSL and DRSL+ can share it.
+        head = (self.mmdl, self.loss.triplet, self.loss.mixture)
         source = Train(
             name="source",
             step="source_with_fixed_features" if beside else "source_alone",
             networks=both if beside else ("segmenter",),
             settings=self.source,
-            uses=(*plain, self.mmdl, self.loss) if beside else plain,
+            uses=(*plain, *head) if beside else plain,
         )
         stages: list[Stage] = [source, Evaluate(name="source-only", of="source", role="source_only")]
         start = labeller = "source"
@@ -134,7 +136,7 @@ class Drsl(Method):
                     step="source_regularised",
                     networks=both,
                     settings=self.source,
-                    uses=(*plain, self.mmdl, self.loss),
+                    uses=(*plain, *head),
                 )
             )
             if self.pseudo.labeller == "source_mmdl":

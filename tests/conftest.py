@@ -1,4 +1,4 @@
-"""Tests share the machine: one thread each."""
+"""Tests share the machine: one thread each, and those that start whole runs come last and share them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,186 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
 import pytest
 import torch
+
+ROOT = Path(__file__).parents[1]
+WHOLE_RUNS = ("end_to_end", "faults")
+PATIENCE_S = 500
+"""Until something is given up that a busy machine merely delays."""
+
+TINY = {
+    "pair.source.count": 8,
+    "pair.target.count": 8,
+    "pair.evaluation.count": 4,
+    "pair.height": 64,
+    "pair.width": 128,
+    "augment.crop_height": 48,
+    "augment.crop_width": 96,
+    "model.backbone": "resnet10",
+    "model.width": 8,
+    "mmdl.embed_dim": 8,
+    "mmdl.samples_per_class": 10,
+    "source.steps": 12,
+    "source.source_batch": 4,
+    "source.checkpoint_every": 2,
+    "source.log_every": 1,
+    "adapt.steps": 12,
+    "adapt.source_batch": 2,
+    "adapt.target_batch": 2,
+    "adapt.checkpoint_every": 2,
+    "adapt.log_every": 1,
+    "pseudo.rounds": 1,
+    "compute.cpus_per_worker": 1,
+    "compute.tasks": 3,
+    "panels": 2,
+}
+"""The toy preset made so small that a stage costs little more than the processes it starts."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Unit tests first: what fails in one of them explains what fails in a whole run."""
+    items.sort(key=lambda item: item.path.parent.name in WHOLE_RUNS)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+def flags(settings: Mapping[str, object]) -> list[str]:
+    return [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+
+
+class Command:
+    """A pipeline's script in a process group of its own, as a shell starts it."""
+
+    def __init__(self, words: list[str], cwd: Path, env: dict[str, str]) -> None:
+        self._log = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(
+            words, cwd=cwd, env=env, stdout=self._log, stderr=self._log, start_new_session=True
+        )
+        self.pid = self.process.pid
+
+    @property
+    def printed(self) -> str:
+        self._log.seek(0)
+        return self._log.read()
+
+    def ends(self, code: int = 0) -> str:
+        """What it had printed when it ended with this code."""
+        self.process.wait(PATIENCE_S)
+        assert self.process.returncode == code, self.printed
+        return self.printed
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Wait, while it goes on, for something that it does."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert self.process.poll() is None, f"ended too early\n{self.printed}"
+            assert time.monotonic() < deadline, self.printed
+            time.sleep(0.005)
+
+    def descendants(self) -> list[psutil.Process]:
+        return psutil.Process(self.pid).children(recursive=True)
+
+    def kill(self) -> None:
+        """Kill the script alone, as the kernel does when memory runs out; what it had started ends by itself."""
+        started = self.descendants()
+        self.process.kill()
+        self.process.wait()
+        _, left = psutil.wait_procs(started, timeout=60)
+        assert not left
+
+    def interrupt(self) -> None:
+        """What Ctrl-C in a terminal does: every process of the group gets the signal."""
+        os.killpg(self.pid, signal.SIGINT)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A user with an empty home, a working directory outside the project and a temporary folder of their own."""
+
+    home: Path
+    work: Path
+    temp: Path
+
+    @property
+    def runs(self) -> Path:
+        return self.work / "runs"
+
+    @property
+    def env(self) -> dict[str, str]:
+        own = {"HOME": str(self.home), "TMPDIR": str(self.temp), "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "HF_", "MPL"))}
+        return {**inherited, **own}
+
+    def start(self, pipeline: str, *words: str, env: Mapping[str, str] | None = None) -> Command:
+        script = str(ROOT / "pipelines" / f"{pipeline}.py")
+        return Command([sys.executable, script, *words], self.work, {**self.env, **(env or {})})
+
+
+@pytest.fixture(scope="session")
+def desk() -> Iterator[Desk]:
+    # Not below pytest's own folder: the names of sockets must stay short.
+    folder = Path(tempfile.mkdtemp(prefix="sa-", dir="/tmp"))
+    places = [folder / name for name in ("home", "work", "tmp")]
+    for place in places:
+        place.mkdir()
+    yield Desk(*places)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., list[str]]:
+    """Flags of a tiny run, with changes."""
+
+    def words(**changes: object) -> list[str]:
+        return flags({**TINY, **{name.replace("__", "."): value for name, value in changes.items()}})
+
+    return words
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run, and what it printed."""
+
+    folder: Path
+    words: list[str]
+    printed: str
+
+
+@pytest.fixture(scope="session")
+def finished(desk: Desk, tiny: Callable[..., list[str]]) -> FinishedRun:
+    """An undisturbed run of DRSL+: the measure of all others."""
+    words = [*tiny(), "--name", "undisturbed"]
+    printed = desk.start("drsl", *words).ends()
+    return FinishedRun(desk.runs / "undisturbed", words, printed)
+
+
+@pytest.fixture(scope="session")
+def cluster(desk: Desk) -> Iterator[str]:
+    """Address of a running Ray cluster of two cores."""
+    folder = desk.temp / "c"
+    folder.mkdir()
+    words = ["start", "--head", "--block", "--num-cpus", "2", "--port", "0", "--temp-dir", str(folder)]
+    command = [str(Path(sys.executable).parent / "ray"), *words, "--include-dashboard", "false"]
+    env = {**desk.env, "RAY_TMPDIR": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
+    head = Command(command, desk.work, env)
+    head.until(lambda: "--address='" in head.printed and "started" in head.printed)
+    yield head.printed.split("--address='")[1].split("'")[0]
+    processes = [psutil.Process(head.pid), *head.descendants()]
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes)

@@ -201,6 +201,7 @@ def test_flags_lie_over_the_file_and_the_file_over_the_preset(tmp_path):
     (tmp_path / "a.yaml").write_text("source: {lr: 0.5, steps: 7}\nseed: 4\n")
     flags = RunFlags(config=str(tmp_path / "a.yaml"), preset="toy")
     settings = cli._settings(Drsl, PRESETS, flags, {"source.lr": "0.25"}, [])
+    assert isinstance(settings, Drsl)
     assert (settings.source.lr, settings.source.steps, settings.seed) == (0.25, 7, 4)
     assert settings.source.source_batch == PRESETS["toy"]().source.source_batch
 

@@ -54,7 +54,11 @@ def test_scratch_of_dead_processes_alone_is_removed(scratch_root):
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     gone = scratch_root / f"segadapt-{child.pid}-abc"
-    lives = [scratch_root / f"segadapt-{os.getpid()}-abc", scratch_root / "segadapt-mine-abc", scratch_root / "other-1-a"]
+    lives = [
+        scratch_root / f"segadapt-{os.getpid()}-abc",
+        scratch_root / "segadapt-mine-abc",
+        scratch_root / "other-1-a",
+    ]
     for folder in (gone, *lives):
         folder.mkdir()
     environment.remove_stale_scratch()

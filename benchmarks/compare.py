@@ -1,0 +1,100 @@
+"""Compare the arms of a preset over seeds: source-only, target oracle, self-training without MMDL, DRSL, DRSL+.
+
+    python benchmarks/compare.py --preset toy-camvid --root DIR --seeds 0 1 2
+
+Runs the real command line for every arm and seed (finished runs are not repeated, shared stages are taken over) and
+prints a Markdown table: mean and standard deviation of the mIoU, the gain over source-only, and the share of the gap
+between source-only and oracle that was closed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
+
+ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "DRSL+": ("drsl", ()),
+    "DRSL": ("drsl", ("--loss.consistency", "0")),
+    "self-training": ("drsl", ("--loss.triplet", "0", "--loss.mixture", "0", "--loss.consistency", "0")),
+    "target oracle": ("oracle", ()),
+}
+"""Pipeline and flags of each arm; the first runs first, since the others take its source training over."""
+
+
+def folder(options: argparse.Namespace, arm: str, seed: int) -> Path:
+    """The run folder of one arm and seed."""
+    name = arm.lower().replace(" ", "-").replace("+", "-plus")
+    return Path(options.runs).resolve() / f"{options.preset}-{name}-{seed}"
+
+
+def run(options: argparse.Namespace, extra: list[str], seed: int) -> None:
+    """Run every arm of one seed."""
+    first = folder(options, next(iter(ARMS)), seed)
+    for arm, (pipeline, flags) in ARMS.items():
+        own = folder(options, arm, seed)
+        command = [sys.executable, str(PIPELINES / f"{pipeline}.py"), "--preset", options.preset, "--seed", str(seed)]
+        command += ["--runs", str(own.parent), "--name", own.name, *flags, *extra]
+        command += ["--root", options.root] if options.root else []
+        command += ["--reuse", str(first)] if own != first else []
+        print(f"seed {seed}: {arm}", file=sys.stderr, flush=True)
+        with (own.parent / f"{own.name}.log").open("w") as log:
+            subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
+
+
+def results(options: argparse.Namespace) -> dict[str, list[float]]:
+    """The mIoU of every arm, one value a seed."""
+    found: dict[str, list[float]] = {"source-only": []}
+    for seed in options.seeds:
+        for arm in ARMS:
+            summary = json.loads((folder(options, arm, seed) / "summary.json").read_text())
+            found.setdefault(arm, []).append(summary["adapted"]["miou"])
+            if arm == next(iter(ARMS)):
+                found["source-only"].append(summary["source_only"]["miou"])
+    return found
+
+
+def table(found: dict[str, list[float]]) -> str:
+    """The Markdown table."""
+    source, oracle = found["source-only"], statistics.mean(found["target oracle"])
+    gap = oracle - statistics.mean(source)
+    lines = [
+        "| arm | mIoU, mean ± sd | each seed | gain over source-only | share of the gap closed |",
+        "|---|---|---|---|---|",
+    ]
+    for arm in ("source-only", "self-training", "DRSL", "DRSL+", "target oracle"):
+        values = found[arm]
+        mean, spread = statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+        gains = [value - before for value, before in zip(values, source, strict=True)]
+        gain, share = statistics.mean(gains), statistics.mean(gains) / gap
+        each = ", ".join(f"{value:.3f}" for value in values)
+        gained = "" if arm == "source-only" else f"{gain:+.3f}"
+        closed = f"{share:.0%}" if arm not in ("source-only", "target oracle") else ""
+        lines.append(f"| {arm} | {mean:.3f} ± {spread:.3f} | {each} | {gained} | {closed} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", required=True)
+    parser.add_argument("--root", default="", help="folder of the data set, for presets that need one")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--runs", default="runs")
+    parser.add_argument("--parallel", type=int, default=1, help="seeds run side by side, each on its own Ray")
+    options, extra = parser.parse_known_args()
+    Path(options.runs).mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(options.parallel) as pool:
+        for future in [pool.submit(run, options, extra, seed) for seed in options.seeds]:
+            future.result()
+    print(table(results(options)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Presets: complete, documented, and alike for all methods."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.method import Method
+from pipelines import drsl, oracle
+from pipelines.presets import SETTINGS, Setting
+
+METHODS = {"drsl": drsl.PRESETS, "oracle": oracle.PRESETS}
+
+
+@pytest.mark.parametrize("presets", METHODS.values(), ids=METHODS)
+def test_every_method_has_every_preset_and_the_toy_first(presets):
+    assert list(presets) == list(SETTINGS)
+    assert next(iter(presets)) == "toy"
+
+
+@pytest.mark.parametrize("preset", SETTINGS)
+@pytest.mark.parametrize("presets", METHODS.values(), ids=METHODS)
+def test_preset_is_complete_documented_and_the_same_each_time(presets, preset):
+    make = presets[preset]
+    assert make.__doc__
+    assert isinstance(make(), Method)
+    assert make() == make()
+
+
+@pytest.mark.parametrize("preset", SETTINGS)
+def test_methods_compare_on_the_same_images_network_and_length(preset):
+    setting: Setting = SETTINGS[preset]()
+    for presets in METHODS.values():
+        method = presets[preset]()
+        assert method.pair.evaluation == setting.pair.evaluation
+        assert (method.pair.height, method.pair.label_space) == (setting.pair.height, setting.pair.label_space)
+        assert method.model == setting.model
+        assert method.source == setting.source
+
+
+@pytest.mark.parametrize("preset", SETTINGS)
+def test_evaluation_images_are_not_those_of_training(preset):
+    pair = SETTINGS[preset]().pair
+    assert pair.evaluation not in (pair.target, pair.source)
+    assert (pair.evaluation.split, pair.evaluation.list) != (pair.target.split, pair.target.list)
+
+
+@pytest.mark.parametrize("preset", SETTINGS)
+def test_training_takes_at_least_one_step(preset):
+    setting = SETTINGS[preset]()
+    assert all(train.steps or train.epochs for train in (setting.source, setting.adapt))
