@@ -123,7 +123,7 @@ GAME_WORLD = World(
     parked=(0.10, 0.55), driving=(1.0, 4.5),
     persons=(2.0, 7.0), outfits=(0.10, 0.45, 0.20, 0.20, 0.05), riders=(0.5, 2.6), bicycles=(0.2, 2.8),
     posts=(10.0, 22.0), signs=(0.15, 0.15, 0.20, 0.35, 0.15), railing=(0.0, 0.50),
-    skies=(0.50, 0.28, 0.14, 0.08), shadow=(0.10, 0.35),
+    skies=(0.40, 0.24, 0.28, 0.08), shadow=(0.10, 0.35),
 )  # fmt: skip
 CITY_WORLD = World(
     camera_height=(1.25, 1.55), horizon=(0.40, 0.48), yaw=(-0.14, 0.14),

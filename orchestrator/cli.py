@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import os
 import shlex
 import shutil
 import sys
@@ -265,6 +266,8 @@ def _guarded(action: Callable[[], None], words: list[str]) -> int:
         command = shlex.join(["python", sys.argv[0], *words])
         print(f"Stopped; what was done is kept. Continue with:\n  {command}", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # the reader of the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -7,21 +7,24 @@ import platform
 import secrets
 import shutil
 import subprocess
+import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("segadapt", "torch", "ray", "accelerate", "datasets", "pyarrow", "safetensors", "transformers", "kornia")
 SCRATCH_PREFIX = "segadapt-"
+LONGEST_TEMP = 13 if sys.platform == "darwin" else 17
+"""Bytes that the name of the folder for temporary files may have: Ray's sockets lie 90 deeper, and kernels limit them."""
 
 
 def prepare() -> Path:
-    """Point every cache at one private scratch folder and quieten Ray. Returns the folder (short: sockets live in it).
+    """Point every cache at one private scratch folder and quieten Ray. Returns the folder, whose name is short.
 
     Nothing of a run is kept there. Folders of processes that are gone (killed before they could clean up) are removed.
     """
     remove_stale_scratch()
-    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-"))
+    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-", dir=_temporary()))
     defaults = {
         "RAY_USAGE_STATS_ENABLED": "0",
         # Token authentication is on for local clusters; a token in the environment keeps Ray from writing to $HOME.
@@ -32,6 +35,7 @@ def prepare() -> Path:
         # How often the controller looks for finished or lost workers; its default is 2 s.
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
         "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+        "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),
         "MPLCONFIGDIR": str(scratch / "matplotlib"),
         "HF_HOME": str(scratch / "huggingface"),
         "HF_HUB_OFFLINE": "1",
@@ -47,7 +51,7 @@ def prepare() -> Path:
 
 def remove_stale_scratch() -> None:
     """Remove scratch folders whose process no longer lives."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH_PREFIX}*-*"):
+    for folder in Path(_temporary()).glob(f"{SCRATCH_PREFIX}*-*"):
         pid = folder.name.removeprefix(SCRATCH_PREFIX).split("-")[0]
         if pid.isdigit() and not _lives(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
@@ -71,6 +75,12 @@ def describe() -> dict[str, object]:
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "git_revision": _git_revision(),
     }
+
+
+def _temporary() -> str:
+    """The folder for temporary files, or /tmp where its name is too long for sockets to lie in it."""
+    folder = tempfile.gettempdir()
+    return folder if len(os.fsencode(folder)) <= LONGEST_TEMP else "/tmp"
 
 
 def _lives(pid: int) -> bool:

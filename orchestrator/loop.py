@@ -6,11 +6,12 @@ optimiser steps, logging, checkpoints and resuming between the yields.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import ray.train
 import torch
@@ -34,6 +35,7 @@ from orchestrator.stages import Train
 
 STOP = "STOP"
 """A file of this name in the stage's folder asks the workers to save and leave at their next log line."""
+OWNER = "OWNER"
 MODEL = "model"
 NETWORKS = "networks"
 
@@ -49,10 +51,16 @@ class TrainJob:
     feed: Feed
     folder: Path
     """Folder of this stage, on storage that all workers share."""
+    owner: str
+    """Token that the process in charge of the run put into the folder; a worker that finds another one stops."""
     start: Path | None
     """Folder of the stage whose weights the networks begin with."""
     description: dict[str, Any]
     """Label space and protocol, stored with the model."""
+
+
+class Superseded(RuntimeError):
+    """Another process has taken the run over; this worker outlived the one that started it."""
 
 
 class Diverged(RuntimeError):
@@ -100,6 +108,7 @@ class Loop:
             set_train_mode(network, self.settings.batchnorm)
         raw = {name: make_optimiser(job.method, name, net, self.settings) for name, net in self.networks.items()}
         self.schedules = {name: make_schedule(raw[name], self.settings, job.steps) for name in raw}
+        self._writer = hold(job.folder / CHECKPOINTS) if self.accelerator.is_main_process else None
         self.step = self._resume(raw)
         self.wrapped = {name: self.accelerator.prepare(net) for name, net in self.networks.items()}
         self.optimisers = {name: self.accelerator.prepare(optimiser) for name, optimiser in raw.items()}
@@ -156,6 +165,8 @@ class Loop:
         save = last or self.step % self.settings.checkpoint_every == 0
         if not (save or self.step % self.settings.log_every == 0):
             return False
+        if (self.job.folder / OWNER).read_text() != self.job.owner:
+            raise Superseded(f"{self.stage.name}: another process goes on with this run")
         stop = self._log()
         if save or stop:
             self._save()
@@ -231,6 +242,17 @@ class Loop:
                     path.parent.mkdir(exist_ok=True)
                     save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
         self.accelerator.wait_for_everyone()
+
+
+def hold(folder: Path) -> IO[str]:
+    """Wait until no worker of a run that was killed writes to a stage any more, and keep others waiting.
+
+    Such a worker lives on for seconds; the kernel takes its lock away with it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / ".writer").open("w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
 
 
 def load_start(networks: dict[str, nn.Module], exported: str, folder: Path) -> None:

@@ -22,7 +22,7 @@ class Bar:
     def __init__(self, console: Console, live: RichProgress | None, name: str, total: int, unit: str) -> None:
         self._console, self._live, self._name, self._total, self._unit = console, live, name, total, unit
         self._task = live.add_task(name, total=total, terms="") if live else None
-        self._printed = time.monotonic()
+        self._printed, self._shown = time.monotonic(), 0
 
     def update(self, done: int, terms: Mapping[str, float]) -> None:
         """Show that `done` of the total is done, with the newest loss terms."""
@@ -30,8 +30,8 @@ class Bar:
         if self._live is not None and self._task is not None:
             fields: dict[str, Any] = {"terms": text} if text else {}
             self._live.update(self._task, completed=done, **fields)
-        elif time.monotonic() - self._printed >= PLAIN_EVERY_S:
-            self._printed = time.monotonic()
+        elif done != self._shown and time.monotonic() - self._printed >= PLAIN_EVERY_S:
+            self._printed, self._shown = time.monotonic(), done
             self._console.print(
                 f"{self._name}: {self._unit} {done}/{self._total}  {text}", highlight=False, soft_wrap=True
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from orchestrator.settings import ComputeSettings
 
 PATIENCE_S = 20.0
 """How long to wait for a busy cluster to free what a run needs before saying so."""
+CONNECT_S = 10.0
+"""How long a cluster's address may take to answer."""
 
 
 def connect(scratch: Path, verbose: bool = False) -> None:
@@ -28,6 +31,7 @@ def connect(scratch: Path, verbose: bool = False) -> None:
     address = os.environ.get("RAY_ADDRESS")
     try:
         if address:
+            _require_reachable(address)
             ray.init(address=address, **quiet)
         else:
             # A pseudo-label shard never passes through the object store, so a small one is enough.
@@ -35,10 +39,10 @@ def connect(scratch: Path, verbose: bool = False) -> None:
                 address="local",
                 include_dashboard=False,
                 object_store_memory=200 << 20,
-                _temp_dir=str(scratch / "ray"),
+                _temp_dir=str(scratch),
                 **quiet,
             )
-    except (RuntimeError, ConnectionError, ValueError) as error:
+    except (RuntimeError, OSError, ValueError) as error:
         raise UserError(
             f"Cannot join the Ray cluster at {address or 'this machine'}: {str(error).strip().splitlines()[0]}",
             f"This environment has Ray {ray.__version__}; the cluster must run the same Ray and Python versions.",
@@ -88,6 +92,13 @@ def fast_precision() -> str:
     # Without matrix units bf16 on a processor is emulated and several times slower than fp32.
     info = Path("/proc/cpuinfo")
     return "bf16" if info.exists() and "amx_bf16" in info.read_text() else "fp32"
+
+
+def _require_reachable(address: str) -> None:
+    """Knock at a HOST:PORT, since Ray itself tries for minutes to reach one where nothing is."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
 
 
 def _wait_for(needed: Mapping[str, float], total: Mapping[str, float]) -> None:

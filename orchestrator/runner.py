@@ -11,6 +11,7 @@ from typing import Any
 
 from domains.settings import DomainSettings, PairSettings
 from orchestrator import evaluation, labelling, panels, training
+from orchestrator.checkpoints import newest_verified
 from orchestrator.context import Context, open_domains
 from orchestrator.environment import describe as describe_environment
 from orchestrator.errors import Interrupted
@@ -78,9 +79,10 @@ def _run_stage(
         began = time.monotonic()
         try:
             result = RUNNERS[type(stage)](stage, context)
-        except Interrupted:
+        except (Interrupted, KeyboardInterrupt):
             home.record("interrupted", stage=stage.name, seconds=time.monotonic() - began)
             raise
+        _sweep(folder)
         finish_stage(folder, fingerprint, result)
         home.record("finished", stage=stage.name, seconds=time.monotonic() - began)
         home.collect_metrics()
@@ -91,9 +93,16 @@ def _run_stage(
     context.results[stage.name] = result
 
 
+def _sweep(folder: Path) -> None:
+    """Remove what writers that were killed had begun."""
+    for path in [*folder.rglob(".*.tmp"), *folder.rglob("*.partial")]:
+        if path.is_file():
+            path.unlink()
+
+
 def _where(folder: Path) -> str:
-    saved = sorted((folder / CHECKPOINTS).glob("step-*[0-9]"))
-    return f"from step {int(saved[-1].name.removeprefix('step-'))}" if saved else "from its beginning"
+    found = newest_verified(folder / CHECKPOINTS)
+    return f"from step {found.step}" if found else "from its beginning"
 
 
 def _fingerprints(stages: list[Stage], method: Method) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
 import threading
 import time
@@ -20,7 +21,7 @@ from domains.transforms import RandomCrop
 from orchestrator import loop
 from orchestrator.context import Context, protocol
 from orchestrator.errors import Interrupted, StageFailed, UserError
-from orchestrator.files import read_lines
+from orchestrator.files import read_lines, write_text
 from orchestrator.runfolder import CHECKPOINTS
 from orchestrator.stages import TARGET, Train
 
@@ -28,6 +29,7 @@ POLL_S = 0.2
 
 FINAL = (
     loop.Diverged,
+    loop.Superseded,
     StageFailed,
     ValueError,
     TypeError,
@@ -49,19 +51,22 @@ def run(stage: Train, context: Context) -> dict[str, Any]:
     """
     folder = context.folders[stage.name]
     job = make_job(stage, context)
+    # A worker may outlive a driver that was killed: from here on it finds that the folder is no longer its own.
+    write_text(folder / loop.OWNER, job.owner)
     (folder / loop.STOP).unlink(missing_ok=True)
     outcome: dict[str, BaseException] = {}
+    ended = threading.Event()
     # Ray Train takes over Ctrl-C in the main thread and would drop the step in hand.
-    group = threading.Thread(target=_fit, args=(job, outcome), daemon=True)
-    group.start()
-    stopped = _follow(group, folder, job.steps, stage.name, context)
-    (folder / loop.STOP).unlink(missing_ok=True)
+    threading.Thread(target=_fit, args=(job, outcome, ended), daemon=True).start()
+    stopped = _follow(ended, folder, job.steps, stage.name, context)
+    for mark in (loop.STOP, loop.OWNER):
+        (folder / mark).unlink(missing_ok=True)
     if error := outcome.get("error"):
         cause = _innermost(error)
         if isinstance(cause, DataError):
             raise UserError(str(cause)) from error
         raise StageFailed(f"{stage.name}: {type(cause).__name__}: {cause}") from error
-    if stopped and not (folder / loop.MODEL).exists():
+    if stopped:
         raise Interrupted
     return {"steps": job.steps}
 
@@ -94,6 +99,7 @@ def make_job(stage: Train, context: Context) -> loop.TrainJob:
         steps=step_count(stage, context),
         feed=feed,
         folder=context.folders[stage.name].absolute(),
+        owner=secrets.token_hex(8),
         start=context.folders[stage.start].absolute() if stage.start else None,
         description={"label_space": json.loads(domains.space.to_json()), "protocol": protocol(context)},
     )
@@ -109,17 +115,18 @@ def step_count(stage: Train, context: Context) -> int:
     return settings.epochs * -(-images // (batch * compute.accumulation * compute.workers))
 
 
-def _fit(job: loop.TrainJob, outcome: dict[str, BaseException]) -> None:
+def _fit(job: loop.TrainJob, outcome: dict[str, BaseException], ended: threading.Event) -> None:
     """Run the group, and again when it lost a worker: the loop then continues from its newest checkpoint."""
     for _ in range(job.method.compute.max_failures + 1):
         outcome.clear()
         try:
             _fit_once(job)
-            return
+            break
         except BaseException as error:  # handed to the main thread, which raises it
             outcome["error"] = error
             if isinstance(_innermost(error), FINAL):
-                return
+                break
+    ended.set()
 
 
 def _fit_once(job: loop.TrainJob) -> None:
@@ -150,13 +157,14 @@ def _fit_once(job: loop.TrainJob) -> None:
         shutil.rmtree(records, ignore_errors=True)
 
 
-def _follow(group: threading.Thread, folder: Path, steps: int, name: str, context: Context) -> bool:
+def _follow(ended: threading.Event, folder: Path, steps: int, name: str, context: Context) -> bool:
     """Show the log as it grows until the group ends; returns whether the user asked to stop."""
     stopped = False
     with context.progress.bar(name, steps, unit="step") as bar:
-        while group.is_alive():
+        # An event, since Ctrl-C in Thread.join would make a live thread look finished.
+        while not ended.is_set():
             try:
-                group.join(POLL_S)
+                ended.wait(POLL_S)
                 lines = read_lines(folder / "metrics.jsonl")
                 if lines:
                     bar.update(lines[-1]["step"], {k: v for k, v in lines[-1].items() if k not in ("stage", "step")})
@@ -177,7 +185,9 @@ def _innermost(error: BaseException) -> BaseException:
     from ray.train import WorkerGroupError
 
     if isinstance(error, WorkerGroupError) and error.worker_failures:
-        error = next(iter(error.worker_failures.values()))
+        causes = [_innermost(failure) for failure in error.worker_failures.values()]
+        # Where one worker meets an error, the others may fail for having lost it.
+        return next((cause for cause in causes if isinstance(cause, FINAL)), causes[0])
     while error.__cause__ is not None:
         error = error.__cause__
     return error

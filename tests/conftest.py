@@ -37,13 +37,28 @@ TINY = {
     "model.width": 8,
     "mmdl.embed_dim": 8,
     "mmdl.samples_per_class": 10,
+    "pretrain": "joint",
+    "loss.triplet": 0.25,
+    "loss.mixture": 0.1,
+    "loss.consistency": 0.1,
+    "isa.ratio": 0.5,
+    "isa.translator": "statistics",
     "source.steps": 12,
     "source.source_batch": 4,
+    "source.optimiser": "adamw",
+    "source.lr": 2e-3,
+    "source.schedule": "poly",
+    "source.batchnorm": "train",
     "source.checkpoint_every": 2,
     "source.log_every": 1,
     "adapt.steps": 12,
     "adapt.source_batch": 2,
     "adapt.target_batch": 2,
+    "adapt.optimiser": "sgd",
+    "adapt.lr": 5e-3,
+    "adapt.head_multiplier": 1,
+    "adapt.schedule": "constant",
+    "adapt.batchnorm": "train",
     "adapt.checkpoint_every": 2,
     "adapt.log_every": 1,
     "pseudo.rounds": 1,
@@ -51,7 +66,7 @@ TINY = {
     "compute.tasks": 3,
     "panels": 2,
 }
-"""The toy preset made so small that a stage costs little more than the processes it starts."""
+"""The toy preset so small that a stage costs little more than the processes it starts, and all that a test relies on."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -100,13 +115,12 @@ class Command:
     def descendants(self) -> list[psutil.Process]:
         return psutil.Process(self.pid).children(recursive=True)
 
-    def kill(self) -> None:
-        """Kill the script alone, as the kernel does when memory runs out; what it had started ends by itself."""
+    def kill(self) -> list[psutil.Process]:
+        """Kill the script alone, as the kernel does when memory runs out; returns what it had started."""
         started = self.descendants()
         self.process.kill()
         self.process.wait()
-        _, left = psutil.wait_procs(started, timeout=60)
-        assert not left
+        return started
 
     def interrupt(self) -> None:
         """What Ctrl-C in a terminal does: every process of the group gets the signal."""
@@ -137,14 +151,15 @@ class Desk:
 
 
 @pytest.fixture(scope="session")
-def desk() -> Iterator[Desk]:
-    # Not below pytest's own folder: the names of sockets must stay short.
-    folder = Path(tempfile.mkdtemp(prefix="sa-", dir="/tmp"))
-    places = [folder / name for name in ("home", "work", "tmp")]
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    # Sockets lie in the temporary folder and need short names, which those of pytest are not.
+    temp = Path(tempfile.mkdtemp(prefix="sa-", dir="/tmp"))
+    folder = tmp_path_factory.mktemp("desk")
+    places = [folder / name for name in ("home", "work")]
     for place in places:
         place.mkdir()
-    yield Desk(*places)
-    shutil.rmtree(folder, ignore_errors=True)
+    yield Desk(*places, temp)
+    shutil.rmtree(temp, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -174,9 +189,20 @@ def finished(desk: Desk, tiny: Callable[..., list[str]]) -> FinishedRun:
     return FinishedRun(desk.runs / "undisturbed", words, printed)
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """A running Ray cluster of this machine."""
+
+    address: str
+    head: Command
+
+    def processes(self) -> list[psutil.Process]:
+        return [psutil.Process(self.head.pid), *self.head.descendants()]
+
+
 @pytest.fixture(scope="session")
-def cluster(desk: Desk) -> Iterator[str]:
-    """Address of a running Ray cluster of two cores."""
+def cluster(desk: Desk) -> Iterator[Cluster]:
+    """Two cores, without authentication, as `ray start` makes it; only what was started here is killed."""
     folder = desk.temp / "c"
     folder.mkdir()
     words = ["start", "--head", "--block", "--num-cpus", "2", "--port", "0", "--temp-dir", str(folder)]
@@ -184,8 +210,9 @@ def cluster(desk: Desk) -> Iterator[str]:
     env = {**desk.env, "RAY_TMPDIR": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
     head = Command(command, desk.work, env)
     head.until(lambda: "--address='" in head.printed and "started" in head.printed)
-    yield head.printed.split("--address='")[1].split("'")[0]
-    processes = [psutil.Process(head.pid), *head.descendants()]
+    cluster = Cluster(head.printed.split("--address='")[1].split("'")[0], head)
+    yield cluster
+    processes = cluster.processes()
     for process in processes:
         process.kill()
     psutil.wait_procs(processes)

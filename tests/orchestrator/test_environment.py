@@ -16,6 +16,7 @@ from orchestrator import environment
 @pytest.fixture
 def scratch_root(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(environment, "LONGEST_TEMP", 1000)
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "HF_HOME", "RAY_ADDRESS", "MPLCONFIGDIR"):
         monkeypatch.setenv(name, "set")
         monkeypatch.delenv(name)
@@ -30,6 +31,12 @@ def test_every_cache_lies_in_one_scratch_folder(scratch_root):
     assert scratch.parent == scratch_root
     for name in ("HF_HOME", "MPLCONFIGDIR"):
         assert os.environ[name].startswith(str(scratch))
+
+
+@pytest.mark.parametrize(("folder", "used"), [("/scratch/me", "/scratch/me"), ("/scratch/" + "x" * 60, "/tmp")])
+def test_temporary_folder_too_deep_for_sockets_is_not_used(folder, used, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", folder)
+    assert environment._temporary() == used
 
 
 def test_private_cluster_has_a_token_of_its_own_and_a_joined_one_decides_itself(scratch_root, monkeypatch):

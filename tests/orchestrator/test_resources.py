@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -121,12 +122,24 @@ def test_cluster_that_cannot_be_joined_is_told_in_words(error, tmp_path, monkeyp
         raise error
 
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setattr(resources, "_require_reachable", lambda _: None)
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(UserError, match=r"10\.0\.0\.1:6379") as caught:
         connect(tmp_path)
     assert str(error).splitlines()[0] in str(caught.value)
     assert "long trace" not in str(caught.value)
     assert ray.__version__ in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_address_where_nothing_listens_is_told_before_ray_tries_for_minutes(form, tmp_path, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = form.format(free.getsockname()[1])
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray was asked"))
+        with pytest.raises(UserError, match=rf"{address}: .*refused"):
+            connect(tmp_path)
 
 
 def test_private_cluster_has_no_dashboard_and_lives_in_the_scratch_folder(tmp_path, monkeypatch):

@@ -1,0 +1,218 @@
+"""The documents against the code: links, commands, settings, quoted source and tables of values."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from domains.labels import LabelSpace, label_space
+from orchestrator import cli
+from orchestrator.config import RunFlags, flatten, parse_flags, usable_settings
+from pipelines import drsl, oracle
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in DOCUMENTS}
+METHODS: dict[str, tuple[Any, Any]] = {
+    "drsl": (drsl.Drsl, drsl.PRESETS),
+    "oracle": (oracle.Oracle, oracle.PRESETS),
+}
+VERBS = {"evaluate": cli.EvaluateFlags, "label": cli.LabelFlags, "report": cli.ReportFlags}
+SETTINGS = {name for method, _ in METHODS.values() for name in flatten(method)}
+FLAGS = SETTINGS | {name for cls in (RunFlags, *VERBS.values()) for name in flatten(cls)}
+FOLDERS = ("losses", "models", "domains", "orchestrator", "pipelines", "tests", "benchmarks", "docs")
+FORBIDDEN = ("/work/", "/home/", "/root/", "/tmp/", "localhost", "pypi.org", "pythonhosted", "index-url")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Fenced code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def prose(text: str) -> str:
+    """The text without its fenced code blocks."""
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def inline_code(text: str) -> list[str]:
+    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose(text))]
+
+
+def commands(text: str) -> list[list[str]]:
+    """Words of every `python pipelines/...` line, continuation lines joined, comments dropped."""
+    lines = "\n".join(blocks(text, "sh")).replace("\\\n", " ").splitlines()
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [line for line in words if len(line) > 1 and line[0].endswith("python") and line[1].startswith("pipelines/")]
+
+
+def tables_of_settings(text: str) -> list[tuple[list[str], list[list[str]]]]:
+    """Header and rows of every table whose first column is called "Setting"."""
+    found = []
+    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        lines = [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in table.splitlines()]
+        if lines[0][0] == "Setting":
+            found.append((lines[0], lines[2:]))
+    return found
+
+
+COMMANDS = [(name, words) for name, text in TEXTS.items() for words in commands(text)]
+CELLS = [
+    (name, row[0], header[column], row[column])
+    for name, text in TEXTS.items()
+    for header, rows in tables_of_settings(text)
+    for row in rows
+    for column in range(1, len(header))
+    if header[column] == "Default" or header[column] in drsl.PRESETS
+]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder in which every documented command finds what it names; the working folder of the test."""
+    picture = Image.fromarray(np.zeros((8, 8, 3), np.uint8))
+    label = Image.fromarray(np.zeros((8, 8), np.uint8))
+    ids = ("0006R0_a", "0001TP_b", "0001TP_c")
+    for split in ("train", "val"):
+        for id in ids:
+            save(picture, tmp_path / "DIR" / split / f"{id}.png")
+            save(label, tmp_path / "DIR" / f"{split}annot" / f"{id}.png")
+    for name, id in zip(("day", "dusk_adapt", "dusk_eval"), ids, strict=True):
+        (tmp_path / "DIR" / f"{name}.txt").write_text(f"{id}\n")
+    for part in ("DIR", "data/synthetic", "data/real", "data/check"):
+        save(picture, tmp_path / part / "images" / "a.png")
+        save(label, tmp_path / part / "labels" / "a.png")
+    (tmp_path / "yard.json").write_text(next(b for b in blocks(TEXTS["README.md"], "json") if "yard" in b))
+    for run in ("drsl-toy-0", "drsl-toy-1"):
+        (tmp_path / "runs" / run / "stages").mkdir(parents=True)
+        (tmp_path / "runs" / run / "config.yaml").write_text("method: drsl\npreset: toy\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def save(image: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+
+
+def understand(words: list[str]) -> None:
+    """Take a command as the command line does, up to the point where Ray would start."""
+    method, presets = METHODS[Path(words[1]).stem]
+    verb, rest = (words[2], words[3:]) if words[2:] and not words[2].startswith("-") else ("run", words[2:])
+    if verb in VERBS:
+        found, complaints = parse_flags(rest, flatten(VERBS[verb]))
+        _, problems = usable_settings(VERBS[verb], found)
+        assert not [*complaints, *problems]
+        return
+    assert verb == "run"
+    own, names = flatten(RunFlags), flatten(method)
+    found, complaints = parse_flags([word for word in rest if word != "--help"], {**names, **own})
+    flags, problems = usable_settings(RunFlags, {name: found[name] for name in found if name in own})
+    assert flags is not None
+    given = {name: found[name] for name in found if name not in own}
+    cli._settings(method, presets, flags, given, [*complaints, *problems, *cli._flag_problems(flags)])
+
+
+def test_the_documents_are_there_and_hold_commands_and_tables():
+    expected = {"README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"}
+    expected |= {f"docs/{n}.md" for n in ("architecture", "add-a-method", "datasets", "protocols", "reliability")}
+    assert expected <= TEXTS.keys()
+    assert len(COMMANDS) >= 10
+    assert len(CELLS) >= 100
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_relative_link_leads_to_a_file(name):
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose(TEXTS[name]))
+    for target in targets:
+        if not re.match(r"[a-z]+:", target):
+            assert ((ROOT / name).parent / target.split("#")[0]).exists(), f"{name} links to {target}"
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_file_of_the_repository_that_is_named_exists(name):
+    for code in inline_code(TEXTS[name]):
+        for word in code.split():
+            if re.fullmatch(rf"({'|'.join(FOLDERS)})/[\w./-]*", word):
+                assert (ROOT / word).exists(), f"{name} names {word}"
+
+
+@pytest.mark.parametrize(("name", "words"), COMMANDS, ids=[" ".join(words)[:80] for _, words in COMMANDS])
+def test_every_command_is_understood(name, words, place):
+    assert (ROOT / words[1]).exists()
+    understand(words)
+
+
+def test_a_wrong_command_is_noticed(place):
+    for line in ("--sead 1", "--preset toys", "evaluate --model runs/drsl-toy-0/model", "--reuse runs/other"):
+        with pytest.raises((AssertionError, ValueError)):
+            understand(["python", "pipelines/drsl.py", *line.split()])
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_setting_and_flag_that_is_named_exists(name):
+    groups = {setting.rsplit(".", depth)[0] for setting in SETTINGS for depth in (1, 2) if setting.count(".") >= depth}
+    for word in (word for code in inline_code(TEXTS[name]) for word in code.split()):
+        bare = word.removeprefix("--").removesuffix(".*").replace("pair.*", "pair.source").replace("-", "_")
+        is_file = bare.endswith(".safetensors")
+        if word.startswith("--") or (bare.split(".")[0] in groups and "." in bare and not is_file):
+            assert bare in FLAGS | groups | {"help"}, f"{name} names {word}"
+
+
+@pytest.mark.parametrize(("name", "setting", "column", "cell"), CELLS, ids=[f"{c[2]}-{c[1]}" for c in CELLS])
+def test_tables_of_settings_say_what_the_code_says(name, setting, column, cell):
+    settings = drsl.Drsl() if column == "Default" else drsl.PRESETS[column]()
+    value = reduce(getattr, setting.split("."), settings)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        assert float(cell) == value, f"{name}: {setting} of {column} is {value}"
+    else:
+        said = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        assert cell.lower() == said.lower(), f"{name}: {setting} of {column} is {said}"
+
+
+def test_preset_table_leaves_out_no_difference_from_the_defaults():
+    header, rows = tables_of_settings(TEXTS["docs/protocols.md"])[-1]
+    assert header[1:] == list(drsl.PRESETS)
+    listed = {row[0] for row in rows}
+    for name, make in drsl.PRESETS.items():
+        for setting in flatten(drsl.Drsl):
+            if setting == "preset" or setting.startswith(("pair.source", "pair.target", "pair.evaluation")):
+                continue
+            ours, default = (reduce(getattr, setting.split("."), method) for method in (make(), drsl.Drsl()))
+            assert ours == default or setting in listed, f"{setting} of {name} is {ours}"
+
+
+def test_quoted_source_is_that_of_the_oracle():
+    source = (ROOT / "pipelines" / "oracle.py").read_text(encoding="utf-8")
+    quoted = blocks(TEXTS["docs/add-a-method.md"], "python")
+    assert len(quoted) >= 5
+    for block in quoted:
+        assert block.rstrip() in source
+
+
+def test_documented_label_spaces_are_valid_and_the_built_in_ones_exist():
+    for name in ("README.md", "docs/datasets.md"):
+        (block,) = blocks(TEXTS[name], "json")
+        assert LabelSpace.from_json(block).classes == tuple(json.loads(block)["classes"])
+    for name in re.findall(r"^\| `(\w+)` \|", TEXTS["docs/datasets.md"].split("## Readers")[0], flags=re.MULTILINE):
+        assert len(label_space(name)) == int(re.sub(r"\D", "", name))
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_documents_name_no_machine(name):
+    for word in FORBIDDEN:
+        assert word not in TEXTS[name], f"{name} holds {word}"
+
+
+def test_licence_is_the_one_of_the_package():
+    assert 'license = "Apache-2.0"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License" in text
+    assert "END OF TERMS AND CONDITIONS" in text
