@@ -22,6 +22,7 @@ _FIELDS = {
     "toycity": {"split", "style", "count"},
     "camvid": {"root", "split", "list", "count"},
     "folder": {"root", "list", "count", "images", "labels", "label_space"},
+    "none": set(),
 }
 
 
@@ -74,6 +75,10 @@ def check_settings(settings: DomainSettings, root: str) -> list[str]:
         for name in vars(plain)
         if name not in {"kind", *_FIELDS[settings.kind]} and getattr(settings, name) != getattr(plain, name)
     ]
+    if settings.kind == "none":
+        return problems
+    if settings.kind == "folder" and not settings.images:
+        return [*problems, "images is not set: name the folder of this domain's images"]
     if settings.count < 0:
         return [*problems, f"count must be 0 (all) or more, got {settings.count}"]
     try:
@@ -89,14 +94,18 @@ def check_pair(pair: PairSettings, augment: AugmentSettings, isa: IsaSettings, r
     domains = {"source": pair.source, "target": pair.target, "evaluation": pair.evaluation}
     broken = {name: check_settings(domain, root) for name, domain in domains.items()}
     problems += [f"{name}: {problem}" for name, found in broken.items() for problem in found]
+    absent = [name for name, domain in domains.items() if domain.kind == "none"]
+    problems += [
+        f"{name}: a run needs this domain, it cannot be of kind none" for name in absent if name != "evaluation"
+    ]
     try:
         space = label_space(pair.label_space)
     except DataError as error:
         return [*problems, str(error)]
     for name in ("source", "evaluation"):
-        if not broken[name]:
+        if not broken[name] and name not in absent:
             problems += _label_problems(name, domains[name], space, root)
-    if isa.ratio > 0 and isa.translator == "folder" and not broken["source"]:
+    if isa.ratio > 0 and isa.translator == "folder" and not broken["source"] and "source" not in absent:
         problems += _translation_problems(pair.source, isa, space, root)
     return problems
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-DomainKind = Literal["toycity", "camvid", "folder"]
+DomainKind = Literal["toycity", "camvid", "folder", "none"]
 Translator = Literal["none", "statistics", "fourier", "folder"]
 
 
@@ -14,7 +14,8 @@ class DomainSettings:
     """One domain: a set of images, with or without labels."""
 
     kind: DomainKind = "toycity"
-    """Reader of the domain: the built-in toy city, the CamVid layout, or any folder of images."""
+    """Reader of the domain: the built-in toy city, the CamVid layout, or any folder of images; none: no evaluation
+    domain, nothing is measured."""
     root: str = ""
     """Folder of the domain, relative to the data root of the run; empty = the data root itself."""
     split: str = "train"
@@ -42,7 +43,7 @@ class PairSettings:
     target: DomainSettings = field(default_factory=lambda: DomainSettings(style="street"))
     """Domain to adapt to; training sees its images alone."""
     evaluation: DomainSettings = field(default_factory=lambda: DomainSettings(style="street", split="val"))
-    """Labelled images of the target domain that training never sees."""
+    """Labelled images of the target domain that training never sees; of kind none where there are no labels."""
     label_space: str = "toycity12"
     """Classes of the run: cityscapes19, camvid11, toycity12, or a JSON file."""
     height: int = 0

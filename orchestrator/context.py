@@ -27,7 +27,8 @@ class Domains:
     target: Unlabelled
     truth: Labelled | None
     """The target's training images with ground truth where there is any: measures pseudo-labels."""
-    evaluation: Labelled
+    evaluation: Labelled | None
+    """None where the user has no labelled target images: nothing is measured then."""
 
     @property
     def sizes(self) -> Sizes:
@@ -70,12 +71,14 @@ def open_domains(method: Method) -> Domains:
         target=Unlabelled(target),
         truth=Labelled(target) if target.has_labels else None,
         # Predictions are measured against labels at their own size, whatever size the network sees.
-        evaluation=Labelled(reader(pair.evaluation, resize_labels=False)),
+        evaluation=None if pair.evaluation.kind == "none" else Labelled(reader(pair.evaluation, resize_labels=False)),
     )
 
 
 def describe(settings: DomainSettings, count: int) -> str:
     """A domain in words, for tables and the report."""
+    if settings.kind == "none":
+        return "none: nothing was measured"
     if settings.kind == "toycity":
         return f"toy city, {settings.style}/{settings.split} ({count} images)"
     what = settings.list or settings.images or settings.split
@@ -85,10 +88,10 @@ def describe(settings: DomainSettings, count: int) -> str:
 def protocol(context: Context) -> dict[str, Any]:
     """How the numbers of a run are measured; goes with every one of them."""
     domains = context.domains
-    sample = domains.evaluation.sample(0)
-    seen, judged = tuple(sample.image.shape[1:]), tuple(sample.label.shape)
+    seen = tuple(domains.target.sample(0).image.shape[1:])
+    judged = tuple(domains.evaluation.sample(0).label.shape) if domains.evaluation else seen
     return {
-        "name": f"{domains.space.name}-single-scale",
+        "name": f"{domains.space.name}-single-scale" if domains.evaluation else "not measured",
         "classes": list(domains.space.classes),
         "ignore": "255 in the ground truth",
         "size": seen,

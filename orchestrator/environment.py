@@ -15,7 +15,7 @@ from pathlib import Path
 PACKAGES = ("segadapt", "torch", "ray", "accelerate", "datasets", "pyarrow", "safetensors", "transformers", "kornia")
 SCRATCH_PREFIX = "segadapt-"
 LONGEST_TEMP = 13 if sys.platform == "darwin" else 17
-"""Bytes that the name of the folder for temporary files may have: Ray's sockets lie 90 deeper, and kernels limit them."""
+"""Longest name of the folder for temporary files: Ray's sockets lie 90 bytes deeper, and kernels limit them."""
 
 
 def prepare() -> Path:

@@ -41,6 +41,7 @@ def run(stage: Evaluate, context: Context) -> dict[str, Any]:
     folder = context.folders[stage.name]
     model = context.folders[stage.of] / loop.MODEL
     domains = context.domains
+    assert domains.evaluation is not None, "runs without an evaluation domain have no such stage"
     confusion = measure(model, domains.evaluation, domains.space, context.method.compute, stage.name, context.progress)
     result = evaluation_result(confusion, domains.space)
     write_json(folder / "evaluation.json", {**result, "confusion": confusion.tolist(), "protocol": protocol(context)})

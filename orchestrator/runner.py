@@ -54,7 +54,9 @@ def run(method: Method, home: RunFolder, progress: Progress, reuse: list[Path]) 
     home.adopt_config(config_of(method))
     write_json(home.path / "environment.json", describe_environment())
     context = Context(method=method, domains=open_domains(method), run=home.path, progress=progress)
-    stages = method.stages(context.domains.sizes)
+    stages: list[Stage] = method.stages(context.domains.sizes)
+    if context.domains.evaluation is None:
+        stages[:] = [stage for stage in stages if not isinstance(stage, Evaluate)]
     fingerprints = _fingerprints(stages, method)
     for number, stage in enumerate(stages):
         _run_stage(home, number, stage, fingerprints[stage.name], context, reuse)

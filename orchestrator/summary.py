@@ -34,7 +34,7 @@ def build_summary(stages: list[Stage], context: Context) -> dict[str, Any]:
         "pair": {
             "source": describe(method.pair.source, len(domains.source)),
             "target": describe(method.pair.target, len(domains.target)),
-            "evaluation": describe(method.pair.evaluation, len(domains.evaluation)),
+            "evaluation": describe(method.pair.evaluation, len(domains.evaluation or ())),
         },
         "protocol": protocol(context),
         **{role: by_role[role] for role in ("source_only", "adapted") if role in by_role},
@@ -48,7 +48,8 @@ def build_summary(stages: list[Stage], context: Context) -> dict[str, Any]:
 def show_result(stage: Stage, result: dict[str, Any], context: Context) -> None:
     """Print what a stage found, if it found numbers."""
     if isinstance(stage, Evaluate):
-        context.progress.say(f"{stage.name}: mIoU {result['miou']:.3f} on {len(context.domains.evaluation)} images")
+        images = len(context.domains.evaluation or ())
+        context.progress.say(f"{stage.name}: mIoU {result['miou']:.3f} on {images} images")
     elif isinstance(stage, Label):
         measured = result["pseudo_label_miou"]
         quality = "" if measured is None else f", mIoU of the labels {measured:.3f}"
@@ -59,6 +60,9 @@ def show_summary(summary: dict[str, Any], progress: Progress) -> None:
     """Print the closing table: IoU of each class before and after."""
     before, after = summary.get("source_only"), summary.get("adapted")
     parts = [part for part in (before, after) if part]
+    if not parts:
+        progress.say("No evaluation domain: nothing was measured; look at the pictures in the report.")
+        return
     columns = ["class", *(["source-only"] if before else []), *([summary["title"]] if after else [])]
     if before and after:
         columns.append("gain")

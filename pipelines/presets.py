@@ -12,7 +12,6 @@ from domains.settings import AugmentSettings, DomainSettings, PairSettings
 from models.settings import SegmenterSettings
 from orchestrator.settings import TrainSettings
 
-
 SMALL = SegmenterSettings(backbone="resnet10", width=16, dilations=(2, 4, 6, 8))
 """Learns from nothing in minutes on a processor; the dilations fit feature maps of 15 x 20 cells, not of 64 x 64."""
 
@@ -46,8 +45,8 @@ def toy() -> Setting:
             crop_height=96, crop_width=192, scale_min=0.75, scale_max=1.25, brightness=0.2, contrast=0.2
         ),
         model=SMALL,
-        source=_from_scratch(steps=500),
-        adapt=_continued(steps=120),
+        source=_from_scratch(steps=400),
+        adapt=_continued(steps=100),
     )
 
 
@@ -64,8 +63,8 @@ def camvid_day_dusk() -> Setting:
         ),
         augment=_camera_jitter(),
         model=SMALL,
-        source=_from_scratch(steps=1000),
-        adapt=_continued(steps=120),
+        source=_from_scratch(steps=700),
+        adapt=_continued(steps=100),
     )
 
 
@@ -82,8 +81,26 @@ def toy_camvid() -> Setting:
         ),
         augment=_camera_jitter(),
         model=SMALL,
-        source=_from_scratch(steps=1000),
-        adapt=_continued(steps=120),
+        source=_from_scratch(steps=700),
+        adapt=_continued(steps=100),
+    )
+
+
+def folders() -> Setting:
+    """Your own folders of images: see "Your own images" in the README for the flags it needs."""
+    return Setting(
+        pair=PairSettings(
+            source=DomainSettings(kind="folder"),
+            target=DomainSettings(kind="folder"),
+            evaluation=DomainSettings(kind="none"),
+            label_space="cityscapes19",
+            height=180,
+            width=240,
+        ),
+        augment=_camera_jitter(),
+        model=SMALL,
+        source=_from_scratch(steps=700),
+        adapt=_continued(steps=100),
     )
 
 
@@ -127,5 +144,5 @@ def _continued(steps: int) -> TrainSettings:
     )
 
 
-SETTINGS = {"toy": toy, "camvid-day-dusk": camvid_day_dusk, "toy-camvid": toy_camvid}
+SETTINGS = {"toy": toy, "camvid-day-dusk": camvid_day_dusk, "toy-camvid": toy_camvid, "folders": folders}
 """By preset name; the first is the default."""

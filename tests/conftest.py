@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ TINY = {
     "compute.tasks": 3,
     "panels": 2,
 }
-"""The toy preset so small that a stage costs little more than the processes it starts, and all that a test relies on."""
+"""The toy preset so small that a stage costs little more than its processes, and all that tests rely on."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -87,16 +88,14 @@ class Command:
     """A pipeline's script in a process group of its own, as a shell starts it."""
 
     def __init__(self, words: list[str], cwd: Path, env: dict[str, str]) -> None:
-        self._log = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen(
-            words, cwd=cwd, env=env, stdout=self._log, stderr=self._log, start_new_session=True
-        )
+        self._log = cwd.with_name(f"{uuid.uuid4().hex}.log")
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(words, cwd=cwd, env=env, stdout=log, stderr=log, start_new_session=True)
         self.pid = self.process.pid
 
     @property
     def printed(self) -> str:
-        self._log.seek(0)
-        return self._log.read()
+        return self._log.read_text()
 
     def ends(self, code: int = 0) -> str:
         """What it had printed when it ended with this code."""

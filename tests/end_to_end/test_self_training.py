@@ -99,9 +99,7 @@ def test_adaptation_is_plain_training_on_both_domains(run, settings):
         logits = F.interpolate(network(image).logits_BKhw, (48, 96), mode="bilinear", align_corners=True)
         loss = sum(
             F.cross_entropy(part, label, ignore_index=255)
-            for part, label in zip(
-                logits.split(2), (batch.source.label, batch.target.pseudo_label), strict=True
-            )
+            for part, label in zip(logits.split(2), (batch.source.label, batch.target.pseudo_label), strict=True)
         )
         optimiser.zero_grad()
         loss.backward()

@@ -178,7 +178,11 @@ def test_arguments_that_cannot_be_used_are_named_before_ray_starts(
     monkeypatch.chdir(tmp_path)
     Path("broken.json").write_text('{"name": "mine"}')
     words = ["--model", finished.folder / "model", *of(pictures)]
-    words = [*words, flag, value] if flag not in words else [*words[: words.index(flag) + 1], value, *words[words.index(flag) + 2 :]]
+    words = (
+        [*words, flag, value]
+        if flag not in words
+        else [*words[: words.index(flag) + 1], value, *words[words.index(flag) + 2 :]]
+    )
     code, printed, error = call("evaluate", *words)
     assert code == 2
     assert told in error

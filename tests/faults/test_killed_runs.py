@@ -106,9 +106,7 @@ def test_killed_run_leaves_its_checkpoints(killed_in_training):
     assert killed_in_training.events == ["started"]
 
 
-def test_next_start_says_where_it_continues_and_removes_what_the_killed_one_left(
-    interrupted, killed_in_training, desk
-):
+def test_next_start_says_where_it_continues_and_removes_what_the_killed_one_left(interrupted, killed_in_training, desk):
     assert f"source: continuing from step {killed_in_training.saved[-1]}" in interrupted.printed
     assert not list(desk.temp.glob("segadapt-*"))
 

@@ -1,0 +1,38 @@
+"""A cluster that is too small, or not there at all, is told in words and soon."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+
+@pytest.fixture
+def silent_address() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def test_cluster_with_too_few_cores_is_told_with_both_amounts(desk, tiny, cluster):
+    began = time.monotonic()
+    words = [*tiny(compute__workers=3), "--name", "too large"]
+    printed = desk.start("drsl", *words, env={"RAY_ADDRESS": cluster.address}).ends(2)
+    assert time.monotonic() - began < 100  # 30 s on a machine that does nothing else
+    assert "3 CPU needed, 2 free of 2" in printed
+    assert "--compute.workers" in printed
+    assert "Traceback" not in printed
+
+
+def test_cluster_that_is_not_there_is_told(desk, tiny, silent_address):
+    words = [*tiny(), "--name", "nowhere"]
+    printed = desk.start("drsl", *words, env={"RAY_ADDRESS": silent_address}).ends(2)
+    assert f"Cannot join the Ray cluster at {silent_address}" in printed
+    assert "RAY_ADDRESS" in printed
+    assert "Traceback" not in printed
+
+
+def test_cluster_that_others_started_is_left_running(cluster):
+    assert cluster.head.process.poll() is None
+    assert any(process.name() == "raylet" for process in cluster.processes())
