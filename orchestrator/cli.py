@@ -125,7 +125,7 @@ def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
         # Whatever the folder itself can refuse is refused before Ray starts.
         recorded = home.recorded_config()
         if recorded:
-            settings = dataclasses.replace(settings, compute=recall(settings.compute, recorded["compute"]))
+            settings = dataclasses.replace(settings, compute=recall(settings.compute, recorded.get("compute", {})))
             home.adopt_config(config_of(settings))
         session.progress.say(f"{settings.title}: {folder}")
         session.connect()

@@ -12,11 +12,11 @@ import numpy as np
 from domains.labels import LabelSpace
 from domains.metrics import confusion_matrix, iou_per_class, mean_iou, named
 from domains.samples import Labelled
-from orchestrator import loop
 from orchestrator.context import Context, protocol
 from orchestrator.files import write_json, write_text
 from orchestrator.inference import Predictor
 from orchestrator.progress import Progress
+from orchestrator.runfolder import MODEL
 from orchestrator.settings import ComputeSettings
 from orchestrator.stages import Evaluate
 from orchestrator.tasks import run_tasks, split
@@ -39,7 +39,7 @@ def run(stage: Evaluate, context: Context) -> dict[str, Any]:
     import json
 
     folder = context.folders[stage.name]
-    model = context.folders[stage.of] / loop.MODEL
+    model = context.folders[stage.of] / MODEL
     domains = context.domains
     assert domains.evaluation is not None, "runs without an evaluation domain have no such stage"
     confusion = measure(model, domains.evaluation, domains.space, context.method.compute, stage.name, context.progress)

@@ -40,11 +40,11 @@ from domains.shards import (
     write_shard,
 )
 from losses.ignore import IGNORE
-from orchestrator import loop
 from orchestrator.context import Context
 from orchestrator.errors import StageFailed
 from orchestrator.files import digest
 from orchestrator.inference import Predictor
+from orchestrator.runfolder import MODEL
 from orchestrator.stages import Label
 from orchestrator.tasks import run_tasks, split
 
@@ -194,7 +194,7 @@ def run(stage: Label, context: Context) -> dict[str, Any]:
 
 def make_parts(stage: Label, context: Context) -> list[Part]:
     """Cut the target into the parts of a round."""
-    model = (context.folders[stage.by] / loop.MODEL).absolute()
+    model = (context.folders[stage.by] / MODEL).absolute()
     compute, target = context.method.compute, context.domains.target
     labeller = f"{digest(model / 'model.safetensors')} flip={stage.flip} {compute.precision}"
     return [

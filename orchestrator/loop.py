@@ -29,14 +29,13 @@ from models.weights import load_tensors, save_model
 from orchestrator import checkpoints
 from orchestrator.files import read_lines, write_text
 from orchestrator.method import Method
-from orchestrator.runfolder import CHECKPOINTS
+from orchestrator.runfolder import CHECKPOINTS, MODEL
 from orchestrator.settings import ComputeSettings, TrainSettings
 from orchestrator.stages import Train
 
 STOP = "STOP"
 """A file of this name in the stage's folder asks the workers to save and leave at their next log line."""
 OWNER = "OWNER"
-MODEL = "model"
 NETWORKS = "networks"
 
 

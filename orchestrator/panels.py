@@ -14,10 +14,10 @@ from torch import Tensor
 from domains.labels import LabelSpace
 from domains.samples import Labelled, Unlabelled
 from domains.shards import PseudoLabels
-from orchestrator import loop
 from orchestrator.context import Context
 from orchestrator.files import write_json
 from orchestrator.inference import Predictor
+from orchestrator.runfolder import MODEL
 from orchestrator.stages import Panels
 from orchestrator.tasks import run_tasks
 
@@ -47,7 +47,7 @@ def run(stage: Panels, context: Context) -> dict[str, Any]:
         truth=domains.truth,
         space=domains.space,
         indices=[len(domains.target) * i // count for i in range(count)],
-        models=[(title, (context.folders[name] / loop.MODEL).absolute()) for title, name in stage.models],
+        models=[(title, (context.folders[name] / MODEL).absolute()) for title, name in stage.models],
         labels=(stage.labels[0], context.folders[stage.labels[1]].absolute()) if stage.labels else None,
         precision=context.method.compute.precision,
     )

@@ -69,7 +69,9 @@ def resolve(compute: ComputeSettings) -> ComputeSettings:
     cores, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
     workers = compute.workers or (int(gpus) if gpus else 1)
     gpus_per_worker = compute.gpus_per_worker or (1.0 if gpus else 0.0)
-    cpus_per_worker = compute.cpus_per_worker or max(1.0, cores // workers if not gpus else min(8.0, cores // workers))
+    # Without GPUs one core a worker: a second thread helps a small network little, and beside any other load the
+    # threads of one step wait for each other so long that the step takes several times what one thread needs.
+    cpus_per_worker = compute.cpus_per_worker or (max(1.0, min(8.0, cores // workers)) if gpus else 1.0)
     tasks = compute.tasks or int(gpus or cores)
     resolved = dataclasses.replace(
         compute,

@@ -26,6 +26,8 @@ from orchestrator.files import (
 )
 
 CHECKPOINTS = "checkpoints"
+MODEL = "model"
+"""Folder of the network that a training stage, and at last the run, hands on."""
 DONE = "done.json"
 """Last file of a finished stage: its fingerprint, result, the digest of every file it made, and a digest of these."""
 

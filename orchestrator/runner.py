@@ -16,12 +16,19 @@ from orchestrator.context import Context, open_domains
 from orchestrator.environment import describe as describe_environment
 from orchestrator.errors import Interrupted
 from orchestrator.files import write_json
-from orchestrator.loop import MODEL
 from orchestrator.method import Method
 from orchestrator.progress import Progress
 from orchestrator.report import write_report
 from orchestrator.resources import resolve
-from orchestrator.runfolder import CHECKPOINTS, RunFolder, fingerprint_of, finish_stage, finished_stage, reuse_stage
+from orchestrator.runfolder import (
+    CHECKPOINTS,
+    MODEL,
+    RunFolder,
+    fingerprint_of,
+    finish_stage,
+    finished_stage,
+    reuse_stage,
+)
 from orchestrator.stages import Evaluate, Label, Panels, Stage, Train
 from orchestrator.summary import build_summary, config_of, show_result
 

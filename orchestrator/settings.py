@@ -15,7 +15,7 @@ class ComputeSettings:
     workers: Annotated[int, Ge(0)] = 0
     """Training workers, each one process of a data-parallel group; 0: one a GPU, or one on CPU."""
     cpus_per_worker: Annotated[float, Ge(0)] = 0
-    """CPU cores reserved by a worker, also its number of threads; 0: shared evenly among the workers."""
+    """CPU cores reserved by a worker, also its number of threads; 0: one, or up to eight beside each GPU."""
     gpus_per_worker: Annotated[float, Ge(0)] = 0
     """GPUs reserved by a worker; 0: one where the cluster has any."""
     tasks: Annotated[int, Ge(0)] = 0

@@ -182,3 +182,33 @@ def test_translated_images_are_opened_and_checked_by_id(root):
     assert copies.image(3).unique().tolist() == [9]
     (root / "moved" / "i2.png").unlink()
     assert "translated source images: 1 of 4 ids have no image" in check_pair(pair, CROP, isa, str(root))[0]
+
+
+def test_a_run_may_lack_an_evaluation_domain_and_no_other(root):
+    none = DomainSettings(kind="none")
+    assert check_settings(none, str(root)) == []
+    pair = PairSettings(source=CAMVID, target=CAMVID, evaluation=none)
+    assert check_pair(pair, CROP, NO_ISA, str(root)) == []
+    for name in ("source", "target"):
+        (problem,) = check_pair(replace(pair, **{name: none}), CROP, NO_ISA, str(root))
+        assert problem == f"{name}: a run needs this domain, it cannot be of kind none"
+
+
+def test_absent_source_is_told_once_even_where_its_translation_is_asked_for(root):
+    pair = PairSettings(source=DomainSettings(kind="none"), target=CAMVID, evaluation=CAMVID)
+    isa = IsaSettings(translator="folder", folder="moved")
+    assert len(check_pair(pair, CROP, isa, str(root))) == 1
+
+
+def test_nothing_can_be_set_of_a_domain_that_is_not_there(root):
+    problems = check_settings(DomainSettings(kind="none", count=3, images="images"), str(root))
+    assert len(problems) == 2
+    assert all("has no meaning for a domain of kind none" in problem for problem in problems)
+
+
+def test_a_folder_domain_without_images_is_one_sentence_beside_the_others(root):
+    (problem,) = check_settings(replace(FOLDER, images=""), str(root))
+    assert problem == "images is not set: name the folder of this domain's images"
+    bare = DomainSettings(kind="folder")
+    problems = check_pair(PairSettings(source=bare, target=bare, evaluation=CAMVID), CROP, NO_ISA, str(root))
+    assert problems == [f"{name}: {problem}" for name in ("source", "target")]

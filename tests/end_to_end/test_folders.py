@@ -33,10 +33,9 @@ def folders(tmp_path_factory) -> Path:
 def words(folders, tiny) -> list[str]:
     domains = {}
     for name in ("source", "target", "evaluation"):
-        domains |= {
-            f"pair__{name}__{key}": value for key, value in {"kind": "folder", "root": name, "count": 0}.items()
-        }
-        domains |= {f"pair__{name}__images": "images", f"pair__{name}__style": "game", f"pair__{name}__split": "train"}
+        # The preset's style and split mean nothing to a folder.
+        own = {"kind": "folder", "root": name, "images": "images", "count": 0, "style": "game", "split": "train"}
+        domains |= {f"pair__{name}__{key}": value for key, value in own.items()}
     for name in ("source", "evaluation"):
         domains |= {f"pair__{name}__labels": "labels", f"pair__{name}__label_space": "cityscapes19"}
     changes = {"pretrain": "frozen_backbone", "source__steps": 4, "source__batchnorm": "eval", "adapt__steps": 4}

@@ -239,6 +239,61 @@ def test_report_of_a_folder_without_run_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ("evaluate", "--images", "images", "--labels", "labels", "--label_space", "toycity12"),
+        ("label", "--images", "images", "--out", "out"),
+    ],
+)
+def test_folder_without_a_model_is_refused_before_ray_is_imported(words, call):
+    done = call(*words, "--model", "nowhere")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("--model: nowhere holds no config.json")
+
+
+def begun(folder: Path, config: str | None = None) -> Path:
+    """A run folder in which the default run, or one of other settings, has begun."""
+    folder.mkdir(parents=True)
+    text = yaml.safe_dump(config_of(cli._settings(Drsl, PRESETS, RunFlags(), {}, []))) if config is None else config
+    (folder / "config.yaml").write_text(text)
+    return folder
+
+
+def test_folder_of_a_run_with_other_settings_is_refused_before_ray_is_imported(call):
+    begun(call.work / "runs" / "drsl-toy-0")
+    done = call("--panels", "2")
+    assert done.returncode == 2
+    assert details(done.stderr)[0] == "panels: there 6, now 2"
+    assert len(details(done.stderr)) == 2
+
+
+def test_config_of_a_run_that_lacks_settings_is_refused_with_each(call):
+    begun(call.work / "runs" / "drsl-toy-0", "method: drsl\n")
+    done = call()
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "seed: there None, now 0" in details(done.stderr)
+
+
+def test_ray_is_wanted_when_all_checks_have_passed(call):
+    begun(call.work / "runs" / "drsl-toy-0")
+    done = call()
+    assert done.returncode == 77
+    assert done.stdout.splitlines() == [f"DRSL+: {call.work}/runs/drsl-toy-0", "starting Ray ..."]
+
+
+def test_reader_of_the_output_may_leave_early(call):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, str(SCRIPT), "--help"]
+    done = subprocess.run(command, cwd=call.work, stdout=write, stderr=subprocess.PIPE, timeout=120, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
     ("error", "code", "words"),
     [
         (UserError("mend it"), 2, "mend it"),

@@ -50,6 +50,7 @@ def test_truth_is_there_where_the_target_has_labels(method):
 
 def test_source_labels_follow_the_working_size_and_evaluation_labels_keep_theirs(method):
     domains = open_domains(method)
+    assert domains.evaluation is not None
     source, evaluation = domains.source.sample(0), domains.evaluation.sample(0)
     assert source.image.shape == evaluation.image.shape == (3, 4, 6)
     assert source.label.shape == (4, 6)
@@ -63,7 +64,32 @@ def test_protocol_names_both_sizes(method, tmp_path):
     assert found["name"] == "camvid11-single-scale"
 
 
+def test_pair_without_evaluation_domain_is_opened_and_not_measured(tmp_path):
+    pair = PairSettings(
+        source=DomainSettings(count=2),
+        target=DomainSettings(style="street", count=3),
+        evaluation=DomainSettings(kind="none"),
+        height=32,
+        width=64,
+    )
+    domains = open_domains(Method(pair=pair))
+    assert domains.evaluation is None
+    assert domains.sizes == Sizes(source=2, target=3, classes=12)
+    found = protocol(Context(method=Method(pair=pair), domains=domains, run=tmp_path, progress=Progress()))
+    assert found["name"] == "not measured"
+    assert found["size"] == (32, 64)
+    assert found["classes"] == list(domains.space.classes)
+
+
+def test_size_of_the_protocol_is_that_of_target_images_as_the_network_sees_them(method, tmp_path):
+    context = Context(method=method, domains=open_domains(method), run=tmp_path, progress=Progress())
+    assert protocol(context)["size"] == (4, 6)
+    own = dataclasses.replace(method, pair=dataclasses.replace(method.pair, height=0, width=0))
+    assert protocol(dataclasses.replace(context, domains=open_domains(own)))["size"] == (8, 12)
+
+
 def test_domains_are_described_in_words():
+    assert describe(DomainSettings(kind="none"), 0) == "none: nothing was measured"
     assert describe(DomainSettings(style="street", split="val"), 7) == "toy city, street/val (7 images)"
     assert describe(DomainSettings(kind="camvid", list="day.txt"), 7) == "camvid, day.txt (7 images)"
     assert describe(DomainSettings(kind="folder", images="a/b"), 1) == "folder, a/b (1 images)"

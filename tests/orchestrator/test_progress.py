@@ -40,3 +40,16 @@ def test_terminal_bar_shows_the_newest_terms_and_leaves_nothing_behind():
         assert bar._live is not None
         (task,) = bar._live.tasks
         assert (task.completed, task.total, task.fields["terms"]) == (6, 10, "loss 0.5")
+
+
+def test_piped_bar_is_silent_while_nothing_moves(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    console = Console(file=io.StringIO(), width=100, markup=False)
+    with Progress(console).bar("label-0", 10, unit="image") as bar:
+        for time, done in enumerate([0, 0, 3, 3, 3, 4]):
+            now = time * progress.PLAIN_EVERY_S
+            bar.update(done, {})
+    assert isinstance(console.file, io.StringIO)
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    assert lines == ["label-0: image 3/10", "label-0: image 4/10"]

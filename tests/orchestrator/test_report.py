@@ -330,6 +330,20 @@ def test_run_without_any_measurement_still_has_a_page(tmp_path: Path) -> None:
     assert "svg" not in page.tags
 
 
+def test_run_without_evaluation_domain_shows_its_rounds_and_pictures_and_no_result(tmp_path: Path) -> None:
+    run = write_full_run(tmp_path / "run")
+    summary = {name: value for name, value in full_summary().items() if name not in ("source_only", "adapted")}
+    summary["pair"]["evaluation"] = "none: nothing was measured"
+    summary["rounds"] = [{**a_round, "adapted_miou": None} for a_round in summary["rounds"]]
+    (run / "summary.json").write_text(json.dumps(summary))
+    page = Page(write_report(run).read_text("utf-8"))
+    for words in ("could not be measured", "none: nothing was measured", "Confidence threshold", "street-train-00001"):
+        assert words in page.text
+    assert "adapted to toycity street/train (400 images) without a label" in page.text
+    for words in ("difference", "went from", "nan"):
+        assert words not in page.text.lower()
+
+
 def test_supervised_run_shows_one_result_and_no_difference(tmp_path: Path) -> None:
     run = write_small_run(tmp_path / "run")
     summary = json.loads((run / "summary.json").read_text())

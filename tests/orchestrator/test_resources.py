@@ -11,7 +11,7 @@ import torch
 
 from orchestrator import resources
 from orchestrator.errors import UserError
-from orchestrator.resources import connect, fast_precision, resolve
+from orchestrator.resources import connect, fast_precision, recall, resolve
 from orchestrator.settings import ComputeSettings
 
 
@@ -36,10 +36,10 @@ def cluster(monkeypatch):
     return say
 
 
-def test_processor_gets_one_worker_with_all_cores_and_a_task_a_core(cluster):
+def test_processor_gets_one_worker_of_one_core_and_a_task_a_core(cluster):
     cluster({"CPU": 8.0})
     assert resolve(ComputeSettings()) == ComputeSettings(
-        workers=1, cpus_per_worker=8.0, gpus_per_worker=0.0, tasks=8, precision="fp32"
+        workers=1, cpus_per_worker=1.0, gpus_per_worker=0.0, tasks=8, precision="fp32"
     )
 
 
@@ -50,9 +50,9 @@ def test_gpus_get_a_worker_and_a_task_each(cluster):
     assert found.precision == "fp16"
 
 
-def test_cores_are_shared_among_workers(cluster):
-    cluster({"CPU": 5.0})
-    assert resolve(ComputeSettings(workers=2)).cpus_per_worker == 2.0
+def test_cores_are_shared_among_workers_with_gpus(cluster):
+    cluster({"CPU": 5.0, "GPU": 2.0})
+    assert resolve(ComputeSettings(workers=2, precision="fp32")).cpus_per_worker == 2.0
 
 
 def test_what_is_set_stays(cluster):
@@ -82,7 +82,7 @@ def test_impossible_request_is_refused_at_once_with_both_amounts(cluster):
 def test_busy_cluster_is_waited_for(cluster):
     busy = {"CPU": 1.0}
     cluster({"CPU": 4.0}, busy, busy, {}, {"CPU": 4.0})
-    assert resolve(ComputeSettings()).cpus_per_worker == 4.0
+    assert resolve(ComputeSettings(cpus_per_worker=4)).cpus_per_worker == 4.0
     assert cluster.slept() > 0
 
 
@@ -150,3 +150,20 @@ def test_private_cluster_has_no_dashboard_and_lives_in_the_scratch_folder(tmp_pa
     assert asked["address"] == "local"
     assert asked["include_dashboard"] is False
     assert Path(asked["_temp_dir"]).is_relative_to(tmp_path)
+
+
+RECORDED = {"workers": 2, "cpus_per_worker": 1.5, "gpus_per_worker": 0.0, "tasks": 3, "precision": "bf16"}
+
+
+def test_what_was_detected_when_the_run_began_is_recalled():
+    found = recall(ComputeSettings(), {**RECORDED, "accumulation": 4, "loader_workers": 5, "max_failures": 6})
+    assert found == ComputeSettings(workers=2, cpus_per_worker=1.5, tasks=3, precision="bf16", loader_workers=5)
+
+
+def test_what_the_user_sets_is_not_recalled():
+    asked = ComputeSettings(workers=1, cpus_per_worker=2, gpus_per_worker=1, tasks=9, precision="fp32")
+    assert recall(asked, RECORDED) == asked
+
+
+def test_run_whose_compute_was_not_recorded_detects_it_again():
+    assert recall(ComputeSettings(tasks=2), {}) == ComputeSettings(tasks=2)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from domains.settings import DomainSettings
 from orchestrator import runfolder
 from orchestrator.context import Sizes
 from orchestrator.errors import UserError
@@ -84,6 +85,14 @@ def test_first_config_is_written_and_the_same_one_accepted(tmp_path):
         home.close()
 
 
+def test_recorded_config_is_what_the_run_began_with(tmp_path):
+    home = RunFolder(tmp_path)
+    assert home.recorded_config() is None
+    home.adopt_config({"seed": 3, "compute": {"workers": 2}})
+    assert home.recorded_config() == {"seed": 3, "compute": {"workers": 2}}
+    home.close()
+
+
 def test_other_config_is_refused_with_every_difference(tmp_path):
     home = RunFolder(tmp_path)
     home.adopt_config({"seed": 0, "model": {"width": 16, "stride": 8}, "old": 1})
@@ -105,8 +114,9 @@ def test_other_config_is_refused_with_every_difference(tmp_path):
 def test_damaged_config_is_named(content, tmp_path):
     (tmp_path / "config.yaml").write_bytes(content)
     home = RunFolder(tmp_path)
-    with pytest.raises(UserError, match=r"config\.yaml is damaged"):
-        home.adopt_config({"seed": 0})
+    for read in (home.recorded_config, lambda: home.adopt_config({"seed": 0})):
+        with pytest.raises(UserError, match=r"config\.yaml is damaged"):
+            read()
     home.close()
 
 
@@ -269,9 +279,12 @@ def fingerprints(method: Drsl) -> dict[str, str]:
     return _fingerprints(method.stages(Sizes(source=8, target=8, classes=12)), method)
 
 
-def changed(**settings: object) -> set[str]:
+TWICE = dataclasses.replace(PRESETS["toy"](), pretrain="joint")
+"""With a source training of its own for the head: the longest stage graph."""
+
+
+def changed(method: Drsl = TWICE, /, **settings: object) -> set[str]:
     """Stages whose fingerprint follows these settings, given as dotted names with two underscores."""
-    method = PRESETS["toy"]()
     before = fingerprints(method)
     for name, value in settings.items():
         method = _replaced(method, name.split("__"), value)
@@ -285,7 +298,8 @@ def _replaced(settings, path, value):
     return dataclasses.replace(settings, **{head: _replaced(getattr(settings, head), rest, value) if rest else value})
 
 
-ALL = set(fingerprints(PRESETS["toy"]()))
+ALL = set(fingerprints(TWICE))
+EVALUATIONS = {name for name in ALL if name == "source-only" or name.startswith("evaluate")}
 
 
 @pytest.mark.parametrize(
@@ -312,6 +326,26 @@ def test_loss_and_head_leave_plain_source_training_as_it_is(name):
     untouched = ALL - changed(**{name: 7})
     assert {"source", "source-only"} <= untouched
     assert not {"source-mmdl", "adapt-0", "evaluate-0", "label-1", "panels"} & untouched
+
+
+def test_head_beside_the_first_source_training_decides_it_too():
+    assert "source" in changed(PRESETS["toy"](), loss__triplet=7)
+    assert {"source", "source-only", "label-0"} == set(fingerprints(PRESETS["toy"]())) - changed(
+        PRESETS["toy"](), loss__consistency=0.0
+    )
+
+
+def test_consistency_leaves_both_source_trainings_as_they_are():
+    assert ALL - changed(loss__consistency=0.0) == {"source", "source-only", "source-mmdl", "label-0"}
+
+
+@pytest.mark.parametrize("value", [DomainSettings(style="street", split="val", count=7), DomainSettings(kind="none")])
+def test_evaluation_domain_decides_the_evaluations_alone(value):
+    assert changed(pair__evaluation=value) == EVALUATIONS
+
+
+def test_target_leaves_training_and_measuring_on_the_source_as_they_are():
+    assert ALL - changed(pair__target__count=5) == {"source", "source-only", "source-mmdl"}
 
 
 def test_adaptation_leaves_what_comes_before_it_as_it_is():

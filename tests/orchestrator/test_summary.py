@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from domains.settings import DomainSettings
 from orchestrator.context import Context, open_domains
 from orchestrator.progress import Progress
 from orchestrator.runfolder import RunFolder
 from orchestrator.stages import Evaluate, Label, Stage
 from orchestrator.summary import build_summary, config_of, show_result, show_summary
-from pipelines.drsl import PRESETS
+from pipelines.drsl import PRESETS, PseudoSettings
 from pipelines.oracle import PRESETS as ORACLES
 
 
@@ -30,7 +32,7 @@ def text_of(console: Console) -> str:
 
 @pytest.fixture
 def context(tmp_path, console):
-    method = PRESETS["toy"]()
+    method = dataclasses.replace(PRESETS["toy"](), pseudo=PseudoSettings(rounds=3))
     context = Context(method=method, domains=open_domains(method), run=tmp_path, progress=Progress(console))
     for stage in method.stages(context.domains.sizes):
         context.results[stage.name] = result_of(stage, context)
@@ -133,7 +135,7 @@ def test_closing_table_shows_before_after_and_gain(context, console):
     context.results["source-only"]["iou"]["rider"] = None
     show_summary(summary_of(context), context.progress)
     lines = text_of(console).splitlines()
-    assert "100 images" in lines[0]
+    assert "60 images" in lines[0]
     assert lines[1].split() == ["class", "source-only", "DRSL+", "gain"]
     assert ["road", "0.400", "0.700", "+0.300"] in [line.split() for line in lines]
     assert ["rider", "absent", "0.700"] in [line.split() for line in lines]
@@ -144,8 +146,24 @@ def test_results_are_told_as_they_come(context, console):
     for stage in context.method.stages(context.domains.sizes):
         show_result(stage, context.results[stage.name], context)
     lines = text_of(console).splitlines()
-    assert lines[0] == "source-only: mIoU 0.400 on 100 images"
+    assert lines[0] == "source-only: mIoU 0.400 on 60 images"
     assert lines[1] == "label-0: 20.0% of the target's pixels labelled, mIoU of the labels 0.600"
+
+
+def test_run_without_evaluation_domain_tells_its_rounds_and_no_result(tmp_path, console):
+    method = PRESETS["toy"]()
+    method = dataclasses.replace(method, pair=dataclasses.replace(method.pair, evaluation=DomainSettings(kind="none")))
+    context = Context(method=method, domains=open_domains(method), run=tmp_path, progress=Progress(console))
+    stages: list[Stage] = [stage for stage in method.stages(context.domains.sizes) if not isinstance(stage, Evaluate)]
+    context.results.update({stage.name: result_of(stage, context) for stage in stages})
+    summary = json.loads(json.dumps(build_summary(stages, context)))
+    assert not {"source_only", "adapted"} & summary.keys()
+    assert summary["pair"]["evaluation"] == "none: nothing was measured"
+    assert summary["protocol"]["name"] == "not measured"
+    assert [(r["adapted_miou"], r["pseudo_label_miou"]) for r in summary["rounds"]] == [(None, 0.6), (None, 0.6)]
+    assert summary["warnings"] == []
+    show_summary(summary, context.progress)
+    assert text_of(console) == "No evaluation domain: nothing was measured; look at the pictures in the report.\n"
 
 
 def test_round_without_truth_is_told_without_its_quality(context, console):
@@ -157,5 +175,5 @@ def test_round_without_truth_is_told_without_its_quality(context, console):
 def test_config_is_plain_data_and_names_the_method():
     config = config_of(PRESETS["toy"]())
     assert config["method"] == "drsl"
-    assert config["model"]["dilations"] == [6, 12, 18, 24]
+    assert config["model"]["dilations"] == [2, 4, 6, 8]
     assert json.loads(json.dumps(config)) == config

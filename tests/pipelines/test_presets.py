@@ -37,7 +37,11 @@ def test_methods_compare_on_the_same_images_network_and_length(preset):
         assert method.source == setting.source
 
 
-@pytest.mark.parametrize("preset", SETTINGS)
+def test_own_folders_alone_start_without_evaluation_images():
+    assert {name for name in SETTINGS if SETTINGS[name]().pair.evaluation.kind == "none"} == {"folders"}
+
+
+@pytest.mark.parametrize("preset", [name for name in SETTINGS if name != "folders"])
 def test_evaluation_images_are_not_those_of_training(preset):
     pair = SETTINGS[preset]().pair
     assert pair.evaluation not in (pair.target, pair.source)

@@ -1,0 +1,94 @@
+"""The runner's own part, with stages that do nothing: which are carried out, skipped, and what a run ends with."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from domains.settings import DomainSettings, PairSettings
+from orchestrator import runner
+from orchestrator.context import Context
+from orchestrator.files import read_json
+from orchestrator.progress import Progress
+from orchestrator.runfolder import MODEL, RunFolder
+from orchestrator.stages import Evaluate, Label, Stage, Train
+from pipelines.drsl import PRESETS, Drsl
+
+TOY = dataclasses.replace(
+    PRESETS["toy"](),
+    pair=PairSettings(
+        source=DomainSettings(count=2),
+        target=DomainSettings(style="street", count=2),
+        evaluation=DomainSettings(style="street", split="val", count=1),
+        height=96,
+        width=192,
+    ),
+)
+UNMEASURED = dataclasses.replace(TOY, pair=dataclasses.replace(TOY.pair, evaluation=DomainSettings(kind="none")))
+
+
+@pytest.fixture
+def carried_out(monkeypatch):
+    """Names of the stages as they are carried out."""
+    names: list[str] = []
+
+    def pretend(stage: Stage, context: Context) -> dict[str, Any]:
+        names.append(stage.name)
+        classes = context.domains.space.classes
+        if isinstance(stage, Train):
+            (context.folders[stage.name] / MODEL).mkdir()
+            (context.folders[stage.name] / MODEL / "weights").write_text(stage.name)
+        if isinstance(stage, Evaluate):
+            return {"miou": 0.5, "iou": dict.fromkeys(classes, 0.5)}
+        if isinstance(stage, Label):
+            return {"coverage": 0.2, "selected": dict.fromkeys(classes, 0.2), "pseudo_label_miou": None}
+        return {}
+
+    monkeypatch.setattr(runner, "RUNNERS", dict.fromkeys(runner.RUNNERS, pretend))
+    monkeypatch.setattr(runner, "resolve", lambda compute: compute)
+    monkeypatch.setattr(runner, "describe_environment", dict)
+    return names
+
+
+def run(method: Drsl, folder) -> dict[str, Any]:
+    home = RunFolder(folder)
+    report = runner.run(method, home, Progress(Console(file=io.StringIO())), [])
+    home.close()
+    assert report.exists()
+    return read_json(folder / "summary.json")
+
+
+def test_stages_are_carried_out_in_order_and_the_last_training_leaves_the_model(carried_out, tmp_path):
+    summary = run(TOY, tmp_path)
+    rounds = [f"{kind}-{number}" for number in range(2) for kind in ("label", "adapt", "evaluate")]
+    assert carried_out == ["source", "source-only", *rounds, "panels"]
+    assert (tmp_path / MODEL / "weights").read_text() == "adapt-1"
+    assert summary["source_only"]["miou"] == summary["adapted"]["miou"] == 0.5
+
+
+def test_same_command_again_carries_out_nothing(carried_out, tmp_path):
+    first = run(TOY, tmp_path)
+    carried_out.clear()
+    assert run(TOY, tmp_path) == first
+    assert carried_out == []
+
+
+def test_run_without_evaluation_domain_measures_nothing(carried_out, tmp_path):
+    summary = run(UNMEASURED, tmp_path)
+    assert carried_out == ["source", "label-0", "adapt-0", "label-1", "adapt-1", "panels"]
+    assert not {"source_only", "adapted"} & summary.keys()
+    assert [each["adapted_miou"] for each in summary["rounds"]] == [None, None]
+    assert (tmp_path / MODEL / "weights").read_text() == "adapt-1"
+
+
+def test_training_and_labelling_are_taken_over_by_a_run_that_also_measures(carried_out, tmp_path):
+    run(UNMEASURED, tmp_path / "first")
+    carried_out.clear()
+    home = RunFolder(tmp_path / "second")
+    runner.run(TOY, home, Progress(Console(file=io.StringIO())), [tmp_path / "first"])
+    home.close()
+    assert carried_out == ["source-only", "evaluate-0", "evaluate-1"]
