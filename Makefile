@@ -16,7 +16,7 @@ test: $(INSTALLED)
 # The constraints pin every package, so that what was tested is what is installed. No cache is left in the home folder.
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(ENV)/bin/python || $(PYTHON) -m venv $(ENV)
-	$(ENV)/bin/pip install --quiet --no-cache-dir --disable-pip-version-check -c constraints.txt setuptools
+	$(ENV)/bin/pip install --quiet --no-cache-dir --disable-pip-version-check -c constraints.txt "setuptools>=77"
 	$(ENV)/bin/pip install --quiet --no-cache-dir --disable-pip-version-check -c constraints.txt \
 		--no-build-isolation --editable ".[dev]"
 	touch $@
