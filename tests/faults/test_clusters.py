@@ -1,9 +1,8 @@
-"""A cluster that is too small, or not there at all, is told in words and soon."""
+"""A cluster that is too small, or not there at all, is told in words."""
 
 from __future__ import annotations
 
 import socket
-import time
 
 import pytest
 
@@ -16,10 +15,8 @@ def silent_address() -> str:
 
 
 def test_cluster_with_too_few_cores_is_told_with_both_amounts(desk, tiny, cluster):
-    began = time.monotonic()
     words = [*tiny(compute__workers=3), "--name", "too large"]
     printed = desk.start("drsl", *words, env={"RAY_ADDRESS": cluster.address}).ends(2)
-    assert time.monotonic() - began < 100  # 30 s on a machine that does nothing else
     assert "3 CPU needed, 2 free of 2" in printed
     assert "--compute.workers" in printed
     assert "Traceback" not in printed
