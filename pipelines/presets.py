@@ -46,7 +46,7 @@ def toy() -> Setting:
         ),
         model=SMALL,
         source=_from_scratch(steps=400),
-        adapt=_continued(steps=100),
+        adapt=_continued(steps=180),
     )
 
 
