@@ -30,8 +30,8 @@ def records(path: Path) -> list[dict]:
 
 
 def times_below(folder: Path) -> dict[str, tuple[int, int]]:
-    """Inode and time of change of every file: whether it was written again."""
-    files = (path for path in folder.rglob("*") if path.is_file())
+    """Inode and time of change of every file that a stage hands on: whether it was written again."""
+    files = (path for path in folder.rglob("*") if path.is_file() and "checkpoints" not in path.parts)
     return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
 
