@@ -153,11 +153,14 @@ def flatten(cls: type, prefix: str = "") -> dict[str, Any]:
 
 def _tree(flags: Mapping[str, Any], base: object | None) -> dict[str, Any]:
     tree: dict[str, Any] = dataclasses.asdict(base) if base else {}  # type: ignore[call-overload]
-    for name, value in flags.items():
+    # First the kinds: what the base says of another kind of thing means nothing for this one.
+    for name, value in sorted(flags.items(), key=lambda flag: not flag[0].endswith(".kind")):
         *path, leaf = name.split(".")
         node = tree
         for part in path:
             node = node.setdefault(part, {})
+        if leaf == "kind" and node.get("kind") != value:
+            node.clear()
         node[leaf] = value
     return tree
 

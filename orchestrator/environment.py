@@ -35,6 +35,9 @@ def prepare() -> Path:
         # How often the controller looks for finished or lost workers; its default is 2 s.
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
         "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+        # Stages of tasks follow each other with training between them: a process kept idle meanwhile has its imports
+        # done, which take longer than a small stage. By default it is ended after a second.
+        "RAY_idle_worker_killing_time_threshold_ms": "600000",
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),
         # Threads that wait must not spin: beside any other load, spinning made steps up to nine times slower.
         "OMP_WAIT_POLICY": "PASSIVE",

@@ -35,7 +35,6 @@ from orchestrator.stages import Train
 
 STOP = "STOP"
 """A file of this name in the stage's folder asks the workers to save and leave at their next log line."""
-OWNER = "OWNER"
 NETWORKS = "networks"
 
 
@@ -50,16 +49,10 @@ class TrainJob:
     feed: Feed
     folder: Path
     """Folder of this stage, on storage that all workers share."""
-    owner: str
-    """Token that the process in charge of the run put into the folder; a worker that finds another one stops."""
     start: Path | None
     """Folder of the stage whose weights the networks begin with."""
     description: dict[str, Any]
     """Label space and protocol, stored with the model."""
-
-
-class Superseded(RuntimeError):
-    """Another process has taken the run over; this worker outlived the one that started it."""
 
 
 class Diverged(RuntimeError):
@@ -164,8 +157,6 @@ class Loop:
         save = last or self.step % self.settings.checkpoint_every == 0
         if not (save or self.step % self.settings.log_every == 0):
             return False
-        if (self.job.folder / OWNER).read_text() != self.job.owner:
-            raise Superseded(f"{self.stage.name}: another process goes on with this run")
         stop = self._log()
         if save or stop:
             self._save()

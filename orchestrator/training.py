@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import shutil
 import threading
 import time
@@ -21,7 +20,7 @@ from domains.transforms import RandomCrop
 from orchestrator import loop
 from orchestrator.context import Context, protocol
 from orchestrator.errors import Interrupted, StageFailed, UserError
-from orchestrator.files import read_lines, write_text
+from orchestrator.files import read_lines
 from orchestrator.runfolder import CHECKPOINTS
 from orchestrator.stages import TARGET, Train
 
@@ -29,7 +28,6 @@ POLL_S = 0.2
 
 FINAL = (
     loop.Diverged,
-    loop.Superseded,
     StageFailed,
     ValueError,
     TypeError,
@@ -51,16 +49,13 @@ def run(stage: Train, context: Context) -> dict[str, Any]:
     """
     folder = context.folders[stage.name]
     job = make_job(stage, context)
-    # A worker may outlive a driver that was killed: from here on it finds that the folder is no longer its own.
-    write_text(folder / loop.OWNER, job.owner)
     (folder / loop.STOP).unlink(missing_ok=True)
     outcome: dict[str, BaseException] = {}
     ended = threading.Event()
     # Ray Train takes over Ctrl-C in the main thread and would drop the step in hand.
     threading.Thread(target=_fit, args=(job, outcome, ended), daemon=True).start()
     stopped = _follow(ended, folder, job.steps, stage.name, context)
-    for mark in (loop.STOP, loop.OWNER):
-        (folder / mark).unlink(missing_ok=True)
+    (folder / loop.STOP).unlink(missing_ok=True)
     if error := outcome.get("error"):
         cause = _innermost(error)
         if isinstance(cause, DataError):
@@ -99,7 +94,6 @@ def make_job(stage: Train, context: Context) -> loop.TrainJob:
         steps=step_count(stage, context),
         feed=feed,
         folder=context.folders[stage.name].absolute(),
-        owner=secrets.token_hex(8),
         start=context.folders[stage.start].absolute() if stage.start else None,
         description={"label_space": json.loads(domains.space.to_json()), "protocol": protocol(context)},
     )

@@ -12,8 +12,9 @@ import numpy as np
 from PIL import Image
 
 from domains.folder import FolderReader
+from domains.images import resize_image
 from domains.labels import LabelSpace, label_space
-from domains.samples import Labelled, Mapped, Reader, ResizedImages, Unlabelled
+from domains.samples import Labelled, Mapped, ResizedImages, Unlabelled
 from domains.shards import LabelRow, Manifest, write_manifest, write_shard
 from losses.ignore import IGNORE
 from models.weights import load_model
@@ -37,7 +38,7 @@ def evaluate(flags: EvaluateFlags, session: Session) -> None:
     """
     config, space = open_model(flags.model)
     reader = FolderReader(Path(flags.images), Path(flags.labels), label_space(flags.label_space))
-    domain = Labelled(Mapped(_sized(reader, flags.size, config), space))
+    domain = Labelled(Mapped(ResizedImages(reader, *_size(flags.size, config)), space))
     session.connect()
     compute, progress = resolve(ComputeSettings()), session.progress
     confusion = measure(Path(flags.model), domain, space, compute, "evaluate", progress, flags.flip)
@@ -64,6 +65,8 @@ class Part:
     number: int
     model: Path
     images: Unlabelled
+    size: tuple[int, int]
+    """Height and width that the network sees."""
     indices: Sequence[int]
     out: Path
     num_classes: int
@@ -79,13 +82,14 @@ class Part:
 
 
 def label(flags: LabelFlags, session: Session) -> None:
-    """Label every image of a folder with the most probable class of each pixel.
+    """Label every image of a folder, at its own size, with the most probable class of each pixel.
 
     Raises:
         UserError, DataError: the model or a folder cannot be used.
     """
     config, space = open_model(flags.model)
-    images = Unlabelled(_sized(FolderReader(Path(flags.images), None, space), flags.size, config))
+    images = Unlabelled(FolderReader(Path(flags.images), None, space))
+    height, width = _size(flags.size, config)
     session.connect()
     compute, progress = resolve(ComputeSettings()), session.progress
     parts = [
@@ -93,6 +97,7 @@ def label(flags: LabelFlags, session: Session) -> None:
             number=number,
             model=Path(flags.model).absolute(),
             images=images,
+            size=(height, width),
             indices=indices,
             out=Path(flags.out).absolute(),
             num_classes=len(space),
@@ -133,7 +138,8 @@ def label_part(part: Part) -> tuple[str, np.ndarray]:
     def rows() -> Iterator[LabelRow]:
         for index in part.indices:
             sample = part.images.sample(index)
-            labels = predictor.labels(sample.image, (sample.image.shape[1], sample.image.shape[2]))
+            own_size = (sample.image.shape[1], sample.image.shape[2])
+            labels = predictor.labels(resize_image(sample.image, *part.size), own_size)
             if part.pictures:
                 picture = (part.out / "pictures" / sample.id).with_suffix(".png")
                 picture.parent.mkdir(parents=True, exist_ok=True)
@@ -157,9 +163,9 @@ def open_model(folder: str) -> tuple[dict[str, Any], LabelSpace]:
     return config, LabelSpace.from_json(json.dumps(config["label_space"]))
 
 
-def _sized(reader: FolderReader, size: tuple[int, ...], config: dict[str, Any]) -> Reader:
-    """Images at the size asked for, or at the one the model was trained and evaluated at."""
+def _size(size: tuple[int, ...], config: dict[str, Any]) -> tuple[int, int]:
+    """Height and width asked for, or those that the model was trained and evaluated at."""
     if len(size) not in (0, 2):
         raise UserError(f"--size takes a height and a width, got {len(size)} numbers.")
     height, width = size or config["protocol"]["size"]
-    return ResizedImages(reader, height, width)
+    return height, width

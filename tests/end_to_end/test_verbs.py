@@ -80,7 +80,7 @@ def test_evaluation_of_files_gives_the_numbers_of_the_run(call, finished, pictur
 def test_labels_are_written_as_shards_and_pictures(call, finished, pictures, tmp_path):
     out = tmp_path / "labels"
     words = ("label", "--model", finished.folder / "model", "--images", pictures / "images", "--out", out)
-    code, _, error = call(*words, "--pictures")
+    code, _, error = call(*words, "--pictures", "--size", "32", "64")
     assert code == 0, error
     assert verify(out) == []
     store = PseudoLabels(out)
@@ -88,6 +88,7 @@ def test_labels_are_written_as_shards_and_pictures(call, finished, pictures, tmp
     assert [row["id"] for row in rows] == list(store.ids)
     assert len(rows) == 4
     for name in store.ids:
+        assert store.label(name).shape == (64, 128)
         with Image.open(out / "pictures" / f"{name}.png") as picture:
             expected = SPACES["toycity12"].colour(store.label(name).numpy())
             np.testing.assert_array_equal(np.array(picture), expected)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import pytest
 import yaml
 from annotated_types import Gt
 
+from domains.settings import DomainSettings
 from models.settings import SegmenterSettings
 from orchestrator.config import flatten, parse_flags, read_file, read_settings, usable_settings
 from orchestrator.errors import UserError
@@ -189,3 +190,14 @@ def test_unknown_key_of_a_file_names_the_nearest(tmp_path):
         read_settings(Outer, read_file(tmp_path / "a.yaml"), Outer())
     assert caught.value.details[1] == "model.widht: no such setting; did you mean model.width?"
     assert caught.value.details[0].startswith("source.learning_rate: no such setting")
+
+
+def test_another_kind_of_domain_starts_from_its_own_defaults():
+    toy = drsl.PRESETS["toy"]()
+    measured = read_settings(drsl.Drsl, {"pair.evaluation.count": 5}, toy).pair.evaluation
+    assert measured == replace(toy.pair.evaluation, count=5)
+    flags = {"pair.evaluation.images": "photos", "pair.evaluation.kind": "folder"}
+    own = read_settings(drsl.Drsl, flags, toy)
+    assert own.pair.evaluation == DomainSettings(kind="folder", images="photos")
+    assert own.pair.target == toy.pair.target
+    assert read_settings(drsl.Drsl, {"pair.evaluation.kind": "none"}, toy).problems() == []
