@@ -15,7 +15,7 @@ Floats = tuple[float, ...]
 
 WORLD_GAP = 0.6
 """How far the street's content moves away from the game: 0 = the same world, 1 = `CITY_WORLD`."""
-LOOK_GAP = 1.0
+LOOK_GAP = 0.85
 """How far the street's camera moves away from the game: 0 = the same pictures, 1 = `CITY_LOOK`."""
 
 

@@ -9,24 +9,23 @@ Run `python pipelines/drsl.py --help` for every setting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge
 
 from domains.settings import IsaSettings
 from models.settings import MmdlSettings
 from orchestrator import cli
-from orchestrator.method import Method, Sizes
-from orchestrator.settings import TrainSettings
-from orchestrator.stages import Evaluate, Label, Panels, Stage, Train
+from orchestrator.stages import Train
 from pipelines.presets import SETTINGS, Setting
+from pipelines.selftraining import SOURCE_STAGE, Preparation, PseudoSettings, SelfTraining, total
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from domains.feed import Batch, LabelledImages
+    from domains.feed import Batch
     from models.segmenter import Prediction
     from orchestrator.method import Networks, Steps
 
@@ -46,25 +45,7 @@ class LossSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PseudoSettings:
-    """Pseudo-label rounds: class-balanced selection with a growing portion (CBST's policy, DRSL's schedule)."""
-
-    rounds: Annotated[int, Ge(1)] = 3
-    """Times the target is labelled and trained on."""
-    initial_portion: Annotated[float, Gt(0), Le(1)] = 0.2
-    """Share of each class's predicted pixels that round 0 keeps."""
-    portion_step: Annotated[float, Ge(0), Le(1)] = 0.05
-    """Growth of the share a round."""
-    max_portion: Annotated[float, Gt(0), Le(1)] = 0.5
-    """The share grows no further than this."""
-    flip: bool = False
-    """Average each prediction with that of the mirrored image before selecting."""
-    labeller: Literal["source_only", "source_mmdl"] = "source_only"
-    """Model that labels in round 0: trained on segmentation alone, or by Eq. 8."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drsl(Method):
+class Drsl(SelfTraining):
     """DRSL+ as the paper describes it; values that the paper leaves open are those of docs/protocols.md."""
 
     name: ClassVar[str] = "drsl"
@@ -74,21 +55,9 @@ class Drsl(Method):
     """How the head is prepared on the source: a second source training by Eq. 8, or beside the first on its fixed
     features."""
     loss: LossSettings = field(default_factory=LossSettings)
-    pseudo: PseudoSettings = field(default_factory=PseudoSettings)
+    labeller: Literal["source_only", "source_mmdl"] = "source_only"
+    """Model that labels in round 0: trained on segmentation alone, or by Eq. 8."""
     isa: IsaSettings = field(default_factory=IsaSettings)
-    source: TrainSettings = field(
-        default_factory=lambda: TrainSettings(steps=100_000, source_batch=4, batchnorm="eval", checkpoint_every=1000)
-    )
-    adapt: TrainSettings = field(
-        default_factory=lambda: TrainSettings(
-            epochs=2, source_batch=1, target_batch=1, lr=5e-5, schedule="constant", batchnorm="eval"
-        )
-    )
-
-    @property
-    def translation(self) -> IsaSettings:
-        """Input space adaptation."""
-        return self.isa
 
     @property
     def regularised(self) -> bool:
@@ -104,78 +73,42 @@ class Drsl(Method):
 
     def networks(self, num_classes: int) -> Networks:
         """The segmenter, and the mixture head on its encoder."""
-        from models.build import build_mmdl_head, build_segmenter
+        from models.build import build_mmdl_head
 
-        return {
-            "segmenter": build_segmenter(self.model, num_classes, self.seed),
-            "mmdl": build_mmdl_head(self.mmdl, self.model, num_classes, self.seed),
-        }
+        head = build_mmdl_head(self.mmdl, self.model, num_classes, self.seed)
+        return {**super().networks(num_classes), "mmdl": head}
 
-    def stages(self, sizes: Sizes) -> list[Stage]:
-        """Source training, then rounds of labelling the target and training on both domains."""
+    def preparation(self) -> Preparation:
+        """Source training by Eq. 1, and the head's: in a second training by Eq. 8, or beside the first."""
+        if not self.regularised:
+            return super().preparation()
         both = ("segmenter", "mmdl")
-        beside = self.regularised and self.pretrain == "frozen_backbone"
-        jointly = self.regularised and self.pretrain == "joint"
-        plain = (self.model, self.augment)
         # Of the weights, those that source training knows: DRSL and DRSL+ can share it.
-        head = (self.mmdl, self.loss.triplet, self.loss.mixture)
-        source = Train(
-            name="source",
-            step="source_with_fixed_features" if beside else "source_alone",
-            networks=both if beside else ("segmenter",),
-            settings=self.source,
-            uses=(*plain, *head) if beside else plain,
-        )
-        stages: list[Stage] = [source, Evaluate(name="source-only", of="source", role="source_only")]
-        start = labeller = "source"
-        if jointly:
-            start = "source-mmdl"
-            stages.append(
-                Train(
-                    name=start,
-                    step="source_regularised",
-                    networks=both,
-                    settings=self.source,
-                    uses=(*plain, *head),
-                )
+        uses = (self.model, self.augment, self.mmdl, self.loss.triplet, self.loss.mixture)
+        if self.pretrain == "frozen_backbone":
+            source = Train(
+                name=SOURCE_STAGE,
+                step="source_with_fixed_features",
+                networks=both,
+                settings=self.source,
+                uses=uses,
             )
-            if self.pseudo.labeller == "source_mmdl":
-                labeller = start
-        for number in range(self.pseudo.rounds):
-            stages += self._round(number, labeller, start)
-            labeller = start = f"adapt-{number}"
-        last = self.pseudo.rounds - 1
-        stages.append(
-            Panels(
-                name="panels",
-                models=(("source-only", "source"), ("adapted", f"adapt-{last}")),
-                labels=(f"pseudo-label (round {last})", f"label-{last}"),
-            )
+            return Preparation([source, self.source_evaluation()], SOURCE_STAGE, SOURCE_STAGE)
+        regularised = Train(
+            name="source-mmdl", step="source_regularised", networks=both, settings=self.source, uses=uses
         )
-        return stages
+        stages = [*super().preparation().stages, regularised]
+        return Preparation(
+            stages, regularised.name, SOURCE_STAGE if self.labeller == "source_only" else regularised.name
+        )
 
-    def _round(self, number: int, labeller: str, start: str) -> list[Stage]:
-        from domains.selection import portion_of_round
+    def adapted_networks(self) -> tuple[str, ...]:
+        """The head takes part where one of its losses counts."""
+        return ("segmenter", "mmdl") if self.regularised else ("segmenter",)
 
-        pseudo = self.pseudo
-        portion = portion_of_round(number, pseudo.initial_portion, pseudo.portion_step, pseudo.max_portion)
-        last = number == pseudo.rounds - 1
-        return [
-            Label(name=f"label-{number}", by=labeller, round=number, portion=portion, flip=pseudo.flip),
-            Train(
-                name=f"adapt-{number}",
-                step="adaptation",
-                networks=("segmenter", "mmdl") if self.regularised else ("segmenter",),
-                settings=self.adapt,
-                start=start,
-                target=f"label-{number}",
-                translated=self.isa,
-                uses=(self.model, self.augment, self.mmdl, self.loss),
-            ),
-            Evaluate(
-                name=f"evaluate-{number}", of=f"adapt-{number}", role="adapted" if last else "round", round=number
-            ),
-        ]
+    def adaptation_uses(self) -> tuple[object, ...]:
+        """The head and the weights of its losses too."""
+        return (self.model, self.augment, self.mmdl, self.loss)
 
     def problems(self) -> list[str]:
         """Settings that cannot work together."""
@@ -184,29 +117,20 @@ class Drsl(Method):
         if self.regularised and (self.augment.crop_height % ratio or self.augment.crop_width % ratio):
             crop = f"{self.augment.crop_height}x{self.augment.crop_width}"
             found.append(f"mmdl.label_reduction: {ratio} must divide the crop of {crop}")
-        if self.pseudo.initial_portion > self.pseudo.max_portion:
-            found.append("pseudo.initial_portion: must not exceed pseudo.max_portion")
-        if self.adapt.target_batch < 1:
-            found.append("adapt.target_batch: must be at least 1, adaptation trains on target images")
         return found
 
     # The steps: what each training stage minimises.
 
-    def source_alone(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
-        """Eq. 1: segmentation of the source."""
-        _, terms = self._segment_source(nets, batch.source, draw)
-        yield ("segmenter",), terms["seg_source"], terms
-
     def source_regularised(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
         """Eq. 8: segmentation, triplet and mixture losses on the source."""
-        prediction, terms = self._segment_source(nets, batch.source, draw)
+        prediction, terms = self.segment_source(nets, batch.source, draw)
         points = self._embed(nets, prediction, batch.source.label, draw)
         terms |= self._mode_terms(points)
         yield ("segmenter", "mmdl"), self._total(terms), terms
 
     def source_with_fixed_features(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
         """Eq. 1 for the segmenter, Eq. 8's other terms for the head alone: no gradient reaches the encoder."""
-        prediction, terms = self._segment_source(nets, batch.source, draw)
+        prediction, terms = self.segment_source(nets, batch.source, draw)
         fixed = prediction._replace(features_BDhw=prediction.features_BDhw.detach())
         points = self._embed(nets, fixed, batch.source.label, draw)
         terms |= self._mode_terms(points)
@@ -214,49 +138,17 @@ class Drsl(Method):
 
     def adaptation(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
         """Eq. 9 (DRSL) and Eq. 10 (DRSL+) on source ground truth and target pseudo-labels."""
-        import torch
-
-        from domains.feed import PseudoLabelledImages
-        from domains.photometric import photometric
-        from domains.translate import mix_translated
-        from losses.segmentation import cross_entropy
-        from models.deeplab import upsample
-
-        assert isinstance(batch.target, PseudoLabelledImages)
-        translated = mix_translated(batch.source.image, batch.target.image, self.isa, draw)
-        image = photometric(torch.cat([translated, batch.target.image]), self.augment, draw)
-        label = torch.cat([batch.source.label, batch.target.pseudo_label])
-        prediction = nets["segmenter"](image)
-        logits = upsample(prediction.logits_BKhw, label.shape[1:])
-        sources = len(batch.source.image)
-        if self.loss.reduction == "joint":
-            terms = {"seg_joint": cross_entropy(logits, label)}
-        else:
-            terms = {
-                "seg_source": cross_entropy(logits[:sources], label[:sources]),
-                "seg_target": cross_entropy(logits[sources:], label[sources:]),
-            }
+        both = self.segment_both(nets, batch, draw, self.loss.reduction)
+        terms = both.terms
         if not self.regularised:
             yield ("segmenter",), self._total(terms), terms
             return
-        points = self._embed(nets, prediction, label, draw)
-        source, target = points.split(sources)
+        source, target = self._embed(nets, both.prediction, both.label_BHW, draw).split(both.sources)
         for name, value in self._mode_terms(source).items():
             terms[name] = value + self._mode_terms(target)[name]
         if self.loss.consistency > 0:
             terms["consistency"] = self._consistency(source, target, draw)
         yield ("segmenter", "mmdl"), self._total(terms), terms
-
-    def _segment_source(
-        self, nets: Networks, source: LabelledImages, draw: Generator
-    ) -> tuple[Prediction, dict[str, Tensor]]:
-        from domains.photometric import photometric
-        from losses.segmentation import cross_entropy
-        from models.deeplab import upsample
-
-        prediction = nets["segmenter"](photometric(source.image, self.augment, draw))
-        loss = cross_entropy(upsample(prediction.logits_BKhw, source.label.shape[1:]), source.label)
-        return prediction, {"seg_source": loss}
 
     def _embed(self, nets: Networks, prediction: Prediction, label: Tensor, draw: Generator) -> EmbeddedPoints:
         """Sample points of every class and image, and embed those alone."""
@@ -295,13 +187,8 @@ class Drsl(Method):
         )
 
     def _total(self, terms: dict[str, Tensor]) -> Tensor:
-        weights = {
-            "triplet": self.loss.triplet,
-            "mixture": self.loss.mixture,
-            "consistency": self.loss.consistency,
-        }
-        parts: Iterator[Tensor] = (weights.get(name, 1.0) * value for name, value in terms.items())
-        return sum(parts, start=next(iter(terms.values())).new_zeros(()))
+        loss = self.loss
+        return total(terms, triplet=loss.triplet, mixture=loss.mixture, consistency=loss.consistency)
 
 
 class EmbeddedPoints(NamedTuple):
@@ -325,6 +212,7 @@ def _preset(make: Callable[[], Setting]) -> Callable[[], Drsl]:
             model=setting.model,
             source=setting.source,
             adapt=setting.adapt,
+            isa=setting.isa,
             mmdl=MmdlSettings(embed_dim=32, samples_per_class=100),
             pseudo=PseudoSettings(rounds=2),
         )

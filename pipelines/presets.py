@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from domains.settings import AugmentSettings, DomainSettings, PairSettings
+from domains.settings import AugmentSettings, DomainSettings, IsaSettings, PairSettings
 from models.settings import SegmenterSettings
 from orchestrator.settings import TrainSettings
 
@@ -27,6 +27,8 @@ class Setting:
     """Supervised training from scratch: on the source, or on the target for the oracle."""
     adapt: TrainSettings
     """One round of adaptation."""
+    isa: IsaSettings = IsaSettings(ratio=1.0)
+    """Input space adaptation in these rounds: the network has seen the originals before."""
 
 
 def toy() -> Setting:

@@ -62,7 +62,7 @@ def test_networks_start_from_eq_8_and_labels_from_eq_1():
 
 
 def test_labels_of_round_0_can_come_from_eq_8():
-    method = dataclasses.replace(TINY, pseudo=PseudoSettings(labeller="source_mmdl"))
+    method = dataclasses.replace(TINY, labeller="source_mmdl")
     assert named(method)["label-0"].needs == ("source-mmdl",)
     assert named(method)["label-1"].needs == ("adapt-0",)
 

@@ -1,0 +1,229 @@
+"""What self-training methods share: rounds in which the network labels the target and is trained on both domains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+from annotated_types import Ge, Gt, Le
+
+from domains.settings import IsaSettings
+from orchestrator.method import Method, Sizes
+from orchestrator.settings import TrainSettings
+from orchestrator.stages import Evaluate, Label, Panels, Stage, Train
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from domains.feed import Batch, LabelledImages
+    from models.segmenter import Prediction
+    from orchestrator.method import Networks, Steps
+
+SOURCE_STAGE = "source"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoSettings:
+    """Pseudo-label rounds: class-balanced selection with a growing portion (CBST's policy and schedule)."""
+
+    rounds: Annotated[int, Ge(1)] = 3
+    """Times the target is labelled and trained on."""
+    initial_portion: Annotated[float, Gt(0), Le(1)] = 0.2
+    """Share of each class's predicted pixels that round 0 keeps."""
+    portion_step: Annotated[float, Ge(0), Le(1)] = 0.05
+    """Growth of the share a round."""
+    max_portion: Annotated[float, Gt(0), Le(1)] = 0.5
+    """The share grows no further than this."""
+    flip: bool = False
+    """Average each prediction with that of the mirrored image before selecting."""
+
+
+class Preparation(NamedTuple):
+    """How the first round begins."""
+
+    stages: list[Stage]
+    start: str
+    """Training stage whose weights are adapted."""
+    labeller: str
+    """Training stage whose model labels in round 0."""
+
+
+class BothDomains(NamedTuple):
+    """A batch of both domains segmented at once; source images come first."""
+
+    prediction: Prediction
+    logits_BKHW: Tensor
+    """At the labels' resolution."""
+    label_BHW: Tensor
+    """Ground truth of the source, pseudo-labels of the target; 255 where there is none."""
+    sources: int
+    """Source images in the batch."""
+    terms: dict[str, Tensor]
+    """The segmentation loss, in one part or one a domain."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfTraining(Method):
+    """Base of the self-training methods: class-balanced self-training as it stands (CBST, Zou et al. 2018)."""
+
+    pseudo: PseudoSettings = field(default_factory=PseudoSettings)
+    isa: IsaSettings = field(default_factory=lambda: IsaSettings(ratio=0))
+    source: TrainSettings = field(
+        default_factory=lambda: TrainSettings(steps=100_000, source_batch=4, batchnorm="eval", checkpoint_every=1000)
+    )
+    adapt: TrainSettings = field(
+        default_factory=lambda: TrainSettings(
+            epochs=2, source_batch=1, target_batch=1, lr=5e-5, schedule="constant", batchnorm="eval"
+        )
+    )
+
+    @property
+    def translation(self) -> IsaSettings:
+        """Input space adaptation."""
+        return self.isa
+
+    def networks(self, num_classes: int) -> Networks:
+        """The segmenter alone."""
+        from models.build import build_segmenter
+
+        return {"segmenter": build_segmenter(self.model, num_classes, self.seed)}
+
+    def stages(self, sizes: Sizes) -> list[Stage]:
+        """Source training, then rounds of labelling the target and training on both domains."""
+        stages, start, labeller = self.preparation()
+        for number in range(self.pseudo.rounds):
+            stages += self._round(number, labeller, start)
+            labeller = start = f"adapt-{number}"
+        last = self.pseudo.rounds - 1
+        stages.append(
+            Panels(
+                name="panels",
+                models=(("source-only", SOURCE_STAGE), ("adapted", f"adapt-{last}")),
+                labels=(f"pseudo-label (round {last})", f"label-{last}"),
+            )
+        )
+        return stages
+
+    def preparation(self) -> Preparation:
+        """The stages before the first round."""
+        source = Train(
+            name=SOURCE_STAGE,
+            step="source_alone",
+            networks=("segmenter",),
+            settings=self.source,
+            uses=(self.model, self.augment),
+        )
+        return Preparation([source, self.source_evaluation()], SOURCE_STAGE, SOURCE_STAGE)
+
+    def source_evaluation(self) -> Evaluate:
+        """Measure the network that knows the source alone."""
+        return Evaluate(name="source-only", of=SOURCE_STAGE, role="source_only")
+
+    def adapted_networks(self) -> tuple[str, ...]:
+        """Networks that a round trains."""
+        return ("segmenter",)
+
+    def adaptation_uses(self) -> tuple[object, ...]:
+        """Settings that decide the outcome of a round, beside those of its training."""
+        return (self.model, self.augment)
+
+    def _round(self, number: int, labeller: str, start: str) -> list[Stage]:
+        from domains.selection import portion_of_round
+
+        pseudo = self.pseudo
+        portion = portion_of_round(number, pseudo.initial_portion, pseudo.portion_step, pseudo.max_portion)
+        last = number == pseudo.rounds - 1
+        return [
+            Label(name=f"label-{number}", by=labeller, round=number, portion=portion, flip=pseudo.flip),
+            Train(
+                name=f"adapt-{number}",
+                step="adaptation",
+                networks=self.adapted_networks(),
+                settings=self.adapt,
+                start=start,
+                target=f"label-{number}",
+                translated=self.isa,
+                uses=self.adaptation_uses(),
+            ),
+            Evaluate(
+                name=f"evaluate-{number}", of=f"adapt-{number}", role="adapted" if last else "round", round=number
+            ),
+        ]
+
+    def problems(self) -> list[str]:
+        """Settings that cannot work together."""
+        found = super().problems()
+        if self.pseudo.initial_portion > self.pseudo.max_portion:
+            found.append("pseudo.initial_portion: must not exceed pseudo.max_portion")
+        if self.adapt.target_batch < 1:
+            found.append("adapt.target_batch: must be at least 1, adaptation trains on target images")
+        return found
+
+    # The steps: what each training stage minimises.
+
+    def source_alone(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
+        """Cross-entropy on the source."""
+        _, terms = self.segment_source(nets, batch.source, draw)
+        yield ("segmenter",), terms["seg_source"], terms
+
+    def adaptation(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
+        """Cross-entropy on source ground truth and target pseudo-labels."""
+        terms = self.segment_both(nets, batch, draw).terms
+        yield ("segmenter",), total(terms), terms
+
+    def segment_source(
+        self, nets: Networks, source: LabelledImages, draw: Generator
+    ) -> tuple[Prediction, dict[str, Tensor]]:
+        """Segment source images with their colours changed; returns the loss on them as a term."""
+        from domains.photometric import photometric
+        from losses.segmentation import cross_entropy
+        from models.deeplab import upsample
+
+        prediction = nets["segmenter"](photometric(source.image, self.augment, draw))
+        loss = cross_entropy(upsample(prediction.logits_BKhw, source.label.shape[1:]), source.label)
+        return prediction, {"seg_source": loss}
+
+    def segment_both(
+        self,
+        nets: Networks,
+        batch: Batch,
+        draw: Generator,
+        reduction: Literal["per_domain", "joint"] = "per_domain",
+    ) -> BothDomains:
+        """Segment source images, some of them translated, and target images in one pass.
+
+        Args:
+            nets: the networks of the stage.
+            batch: labelled source and pseudo-labelled target images.
+            draw: generator of this micro-batch.
+            reduction: one mean a domain, or one over the labelled pixels of both (CRST's code).
+        """
+        import torch
+
+        from domains.feed import PseudoLabelledImages
+        from domains.photometric import photometric
+        from domains.translate import mix_translated
+        from losses.segmentation import cross_entropy
+        from models.deeplab import upsample
+
+        assert isinstance(batch.target, PseudoLabelledImages)
+        translated = mix_translated(batch.source.image, batch.target.image, self.isa, draw)
+        image = photometric(torch.cat([translated, batch.target.image]), self.augment, draw)
+        label = torch.cat([batch.source.label, batch.target.pseudo_label])
+        prediction = nets["segmenter"](image)
+        logits = upsample(prediction.logits_BKhw, label.shape[1:])
+        sources = len(batch.source.image)
+        if reduction == "joint":
+            terms = {"seg_joint": cross_entropy(logits, label)}
+        else:
+            terms = {
+                "seg_source": cross_entropy(logits[:sources], label[:sources]),
+                "seg_target": cross_entropy(logits[sources:], label[sources:]),
+            }
+        return BothDomains(prediction, logits, label, sources, terms)
+
+
+def total(terms: dict[str, Tensor], **weights: float) -> Tensor:
+    """The weighted sum of the terms of a loss; a term without a weight counts once."""
+    parts = (weights.get(name, 1.0) * value for name, value in terms.items())
+    return sum(parts, start=next(iter(terms.values())).new_zeros(()))
