@@ -7,10 +7,13 @@ from contextlib import contextmanager
 
 import torch
 
+from models.deeplab import DilatedSum
+from models.discriminator import AsppDiscriminator, PatchDiscriminator
 from models.mmdl import MmdlHead
+from models.reconstruction import Decoder
 from models.resnet import stage_channels
 from models.segmenter import Segmenter
-from models.settings import MmdlSettings, SegmenterSettings
+from models.settings import DiscriminatorSettings, MmdlSettings, SegmenterSettings
 
 
 @contextmanager
@@ -34,3 +37,24 @@ def build_mmdl_head(
     in_channels = stage_channels(segmenter_settings.backbone, segmenter_settings.width)[-1]
     with _seeded(seed):
         return MmdlHead(in_channels, num_classes, settings, segmenter_settings.dilations)
+
+
+def build_auxiliary(settings: SegmenterSettings, num_classes: int, seed: int) -> DilatedSum:
+    """An untrained classifier for the features of the encoder's third stage."""
+    with _seeded(seed):
+        return DilatedSum(stage_channels(settings.backbone, settings.width)[-2], num_classes, settings.dilations)
+
+
+def build_discriminator(
+    settings: DiscriminatorSettings, num_classes: int, seed: int
+) -> AsppDiscriminator | PatchDiscriminator:
+    """An untrained discriminator of class maps."""
+    kind = AsppDiscriminator if settings.kind == "aspp" else PatchDiscriminator
+    with _seeded(seed):
+        return kind(num_classes, settings.width)
+
+
+def build_decoder(settings: SegmenterSettings, width: int, seed: int) -> Decoder:
+    """An untrained decoder that reconstructs the image from the features of such a segmenter."""
+    with _seeded(seed):
+        return Decoder(stage_channels(settings.backbone, settings.width)[-1], width, settings.output_stride)

@@ -64,7 +64,16 @@ class Encoder(nn.Module):
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
         """Features of a normalised image, shape (B, D, h, w)."""
-        return self.encoder(self.embedder(image_B3HW))
+        return self.levels(image_B3HW)[-1]
+
+    def levels(self, image_B3HW: Tensor) -> list[Tensor]:
+        """Output of each of the four stages."""
+        stages = self.encoder.get_submodule("stages")
+        assert isinstance(stages, nn.Sequential)
+        found = [self.embedder(image_B3HW)]
+        for stage in stages:
+            found.append(stage(found[-1]))
+        return found[1:]
 
 
 class Block(nn.Module):

@@ -1,6 +1,6 @@
 """The segmentation network: image in, class scores and encoder features out.
 
-Shapes: B batch, K classes, D feature channels, H W pixels, h w feature grid.
+Shapes: B batch, K classes, D E feature channels, H W pixels, h w feature grid.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ class Prediction(NamedTuple):
     Attributes:
         logits_BKhw: class scores before softmax; `models.deeplab.upsample` brings them to full size.
         features_BDhw: output of the encoder, which the side heads read.
+        middle_BEhw: output of the encoder's third stage, for an auxiliary classifier (AdaptSegNet's second level).
     """
 
     logits_BKhw: Tensor
     features_BDhw: Tensor
+    middle_BEhw: Tensor
 
 
 class Segmenter(nn.Module):
@@ -80,8 +82,8 @@ class Segmenter(nn.Module):
                 "image must be floating point of shape (B, 3, H, W) with values in [0, 1], "
                 f"got {image_B3HW.dtype} of shape {tuple(image_B3HW.shape)}"
             )
-        features_BDhw = self.encoder((image_B3HW - self.mean) / self.std)
-        return Prediction(self.classifier(features_BDhw), features_BDhw)
+        *_, middle_BEhw, features_BDhw = self.encoder.levels((image_B3HW - self.mean) / self.std)
+        return Prediction(self.classifier(features_BDhw), features_BDhw, middle_BEhw)
 
     def parameter_groups(self, lr: float, head_multiplier: float = 10.0) -> list[dict[str, Any]]:
         """Groups for an optimiser: the encoder at `lr`, the classifier at `head_multiplier` times that."""

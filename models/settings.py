@@ -89,3 +89,24 @@ class MmdlSettings:
         for name in ("margin", "margin_consistency"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscriminatorSettings:
+    """A discriminator of class maps, for adversarial alignment.
+
+    Raises:
+        ValueError: if a value is out of its range.
+    """
+
+    kind: Literal["patch", "aspp"] = "patch"
+    """patch: five strided convolutions (AdaptSegNet); aspp: parallel dilations 1 to 4 (Structure Enhancement)."""
+    width: int = 64
+    """Channels after the first convolution (64 in both papers)."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        if self.kind not in ("patch", "aspp"):
+            raise ValueError(f"kind must be patch or aspp, got {self.kind!r}")
+        if self.width < 1:
+            raise ValueError(f"width must be at least 1, got {self.width}")

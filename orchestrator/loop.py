@@ -30,7 +30,7 @@ from orchestrator import checkpoints
 from orchestrator.files import read_lines, write_text
 from orchestrator.method import Method
 from orchestrator.runfolder import CHECKPOINTS, MODEL
-from orchestrator.settings import ComputeSettings, TrainSettings
+from orchestrator.settings import ComputeSettings, OptimiserSettings
 from orchestrator.stages import Train
 
 STOP = "STOP"
@@ -98,8 +98,9 @@ class Loop:
         for network in self.networks.values():
             network.to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             set_train_mode(network, self.settings.batchnorm)
-        raw = {name: make_optimiser(job.method, name, net, self.settings) for name, net in self.networks.items()}
-        self.schedules = {name: make_schedule(raw[name], self.settings, job.steps) for name in raw}
+        learning = dict.fromkeys(self.networks, self.settings) | dict(self.stage.optimisers)
+        raw = {name: make_optimiser(job.method, name, net, learning[name]) for name, net in self.networks.items()}
+        self.schedules = {name: make_schedule(raw[name], learning[name], job.steps) for name in raw}
         self._writer = hold(job.folder / CHECKPOINTS) if self.accelerator.is_main_process else None
         self.step = self._resume(raw)
         self.wrapped = {name: self.accelerator.prepare(net) for name, net in self.networks.items()}
@@ -253,17 +254,17 @@ def load_start(networks: dict[str, nn.Module], exported: str, folder: Path) -> N
             load_tensors(network, load_file(path))
 
 
-def make_optimiser(method: Method, name: str, network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+def make_optimiser(method: Method, name: str, network: nn.Module, settings: OptimiserSettings) -> torch.optim.Optimizer:
     """The optimiser of one network, with the method's parameter groups."""
     groups = method.parameter_groups(name, network, settings.lr, settings.head_multiplier)
-    if settings.optimiser == "adamw":
-        return torch.optim.AdamW(
-            groups, lr=settings.lr, betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay
-        )
-    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    lr, decay = settings.lr, settings.weight_decay
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, weight_decay=decay)
+    kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
+    return kind(groups, lr=lr, betas=(settings.momentum, settings.beta2), weight_decay=decay)
 
 
-def make_schedule(optimiser: torch.optim.Optimizer, settings: TrainSettings, steps: int) -> LRScheduler:
+def make_schedule(optimiser: torch.optim.Optimizer, settings: OptimiserSettings, steps: int) -> LRScheduler:
     """The learning-rate schedule, stepped once an optimiser step."""
     if settings.schedule == "poly":
         return PolynomialLR(optimiser, total_iters=max(1, steps), power=settings.power)

@@ -23,7 +23,7 @@ def connect(scratch: Path, verbose: bool = False) -> None:
     """Join the cluster that RAY_ADDRESS names, or start a private one on this machine.
 
     Raises:
-        UserError: the cluster runs another version of Ray or Python, or cannot be reached.
+        UserError: the cluster runs another version of Ray or Python, or cannot be reached, or none starts here.
     """
     import ray
 
@@ -42,9 +42,15 @@ def connect(scratch: Path, verbose: bool = False) -> None:
                 _temp_dir=str(scratch),
                 **quiet,
             )
-    except (RuntimeError, OSError, ValueError) as error:
+    except Exception as error:  # Ray raises bare ones too, such as when its own processes start too slowly
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if not address:
+            raise UserError(
+                f"Ray could not start on this machine: {reason}",
+                "A busy machine may be too slow for it: try the same command again, or see more with --verbose.",
+            ) from error
         raise UserError(
-            f"Cannot join the Ray cluster at {address or 'this machine'}: {str(error).strip().splitlines()[0]}",
+            f"Cannot join the Ray cluster at {address}: {reason}",
             f"This environment has Ray {ray.__version__}; the cluster must run the same Ray and Python versions.",
             "Unset RAY_ADDRESS to run on this machine alone.",
         ) from error

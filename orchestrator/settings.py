@@ -31,7 +31,29 @@ class ComputeSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSettings:
+class OptimiserSettings:
+    """How the weights of a network follow their gradients."""
+
+    optimiser: Literal["sgd", "adam", "adamw"] = "sgd"
+    """SGD with momentum, Adam, or AdamW."""
+    lr: Annotated[float, Gt(0)] = 2.5e-4
+    """Learning rate of the encoder at the first step."""
+    head_multiplier: Annotated[float, Gt(0)] = 10.0
+    """Learning rate of heads, and of networks without an encoder, as a multiple of the encoder's."""
+    momentum: Annotated[float, Ge(0)] = 0.9
+    """Momentum of SGD, first beta of Adam and AdamW."""
+    beta2: Annotated[float, Ge(0)] = 0.999
+    """Second beta of Adam and AdamW."""
+    weight_decay: Annotated[float, Ge(0)] = 5e-4
+    """L2 penalty (SGD, Adam) or decoupled decay (AdamW)."""
+    schedule: Literal["poly", "constant"] = "poly"
+    """poly: lr * (1 - step / steps) ** power; constant: lr."""
+    power: Annotated[float, Gt(0)] = 0.9
+    """Exponent of the poly schedule."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(OptimiserSettings):
     """One training stage: its length, batch and optimiser."""
 
     steps: Annotated[int, Ge(0)] = 0
@@ -42,20 +64,6 @@ class TrainSettings:
     """Source images in a worker's micro-batch."""
     target_batch: Annotated[int, Ge(0)] = 2
     """Target images in a worker's micro-batch; only stages that use the target read them."""
-    optimiser: Literal["sgd", "adamw"] = "sgd"
-    """SGD with momentum, or AdamW."""
-    lr: Annotated[float, Gt(0)] = 2.5e-4
-    """Learning rate of the encoder at the first step."""
-    head_multiplier: Annotated[float, Gt(0)] = 10.0
-    """Learning rate of heads as a multiple of the encoder's."""
-    momentum: Annotated[float, Ge(0)] = 0.9
-    """Momentum of SGD, first beta of AdamW."""
-    weight_decay: Annotated[float, Ge(0)] = 5e-4
-    """L2 penalty (SGD) or decoupled decay (AdamW)."""
-    schedule: Literal["poly", "constant"] = "poly"
-    """poly: lr * (1 - step / steps) ** power; constant: lr."""
-    power: Annotated[float, Gt(0)] = 0.9
-    """Exponent of the poly schedule."""
     batchnorm: Literal["train", "eval"] = "train"
     """train: batch statistics, running averages follow; eval: the running averages stay as they are."""
     clip: Annotated[float, Ge(0)] = 0.0

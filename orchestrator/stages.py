@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from domains.settings import IsaSettings
-from orchestrator.settings import TrainSettings
+from orchestrator.settings import OptimiserSettings, TrainSettings
 
 TARGET = "target"
 """Names the unlabelled target domain where a stage could also name a labelling stage."""
@@ -22,6 +22,8 @@ class Train:
     networks: tuple[str, ...]
     """Names, among the method's networks, of those that take part."""
     settings: TrainSettings
+    optimisers: tuple[tuple[str, OptimiserSettings], ...] = ()
+    """(network, optimiser) of each network that learns otherwise than `settings` says."""
     start: str = ""
     """Stage whose weights these networks begin with; networks it lacks, and all where empty, begin fresh."""
     target: str = ""

@@ -9,7 +9,6 @@ Run `python pipelines/drsl.py --help` for every setting.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
@@ -19,8 +18,7 @@ from domains.settings import IsaSettings
 from models.settings import MmdlSettings
 from orchestrator import cli
 from orchestrator.stages import Train
-from pipelines.presets import SETTINGS, Setting
-from pipelines.selftraining import SOURCE_STAGE, Preparation, PseudoSettings, SelfTraining, total
+from pipelines.selftraining import SOURCE_STAGE, Preparation, SelfTraining, presets, total
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -203,31 +201,16 @@ class EmbeddedPoints(NamedTuple):
         return EmbeddedPoints(*(t[:first] for t in self)), EmbeddedPoints(*(t[first:] for t in self))
 
 
-def _preset(make: Callable[[], Setting]) -> Callable[[], Drsl]:
-    def preset() -> Drsl:
-        setting = make()
-        return Drsl(
-            pair=setting.pair,
-            augment=setting.augment,
-            model=setting.model,
-            source=setting.source,
-            adapt=setting.adapt,
-            isa=setting.isa,
-            mmdl=MmdlSettings(embed_dim=32, samples_per_class=100),
-            pseudo=PseudoSettings(rounds=2),
-        )
-
-    preset.__doc__ = make.__doc__
-    return preset
+_SMALL = presets(Drsl, mmdl=MmdlSettings(embed_dim=32, samples_per_class=100))
 
 
 def _demo() -> Drsl:
     """Toy city, game to street: minutes on two cores, no data needed."""
     # The head learns beside the first source training instead of in a second one: the demo has three minutes.
-    return replace(_preset(SETTINGS["toy"])(), pretrain="frozen_backbone")
+    return replace(_SMALL["toy"](), pretrain="frozen_backbone")
 
 
-PRESETS = {"toy": _demo, **{name: _preset(make) for name, make in SETTINGS.items() if name != "toy"}}
+PRESETS = {**_SMALL, "toy": _demo}
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ SGD); the differences are listed in docs/protocols.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from domains.settings import AugmentSettings, DomainSettings, IsaSettings, PairSettings
 from models.settings import SegmenterSettings
@@ -27,7 +27,7 @@ class Setting:
     """Supervised training from scratch: on the source, or on the target for the oracle."""
     adapt: TrainSettings
     """One round of adaptation."""
-    isa: IsaSettings = IsaSettings(ratio=1.0)
+    isa: IsaSettings = field(default_factory=lambda: IsaSettings(ratio=1.0))
     """Input space adaptation in these rounds: the network has seen the originals before."""
 
 

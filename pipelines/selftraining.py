@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from annotated_types import Ge, Gt, Le
 
@@ -11,6 +12,7 @@ from domains.settings import IsaSettings
 from orchestrator.method import Method, Sizes
 from orchestrator.settings import TrainSettings
 from orchestrator.stages import Evaluate, Label, Panels, Stage, Train
+from pipelines.presets import SETTINGS, Setting
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -227,3 +229,34 @@ def total(terms: dict[str, Tensor], **weights: float) -> Tensor:
     """The weighted sum of the terms of a loss; a term without a weight counts once."""
     parts = (weights.get(name, 1.0) * value for name, value in terms.items())
     return sum(parts, start=next(iter(terms.values())).new_zeros(()))
+
+
+Kind = TypeVar("Kind", bound=SelfTraining)
+
+
+def presets(method: type[Kind], **settings: Any) -> dict[str, Callable[[], Kind]]:
+    """A self-training method on every domain pair.
+
+    Args:
+        method: the class.
+        settings: what it fixes on all of them.
+    """
+    return {name: _preset(method, make, settings) for name, make in SETTINGS.items()}
+
+
+def _preset(method: type[Kind], make: Callable[[], Setting], settings: dict[str, Any]) -> Callable[[], Kind]:
+    def preset() -> Kind:
+        setting = make()
+        return method(
+            pair=setting.pair,
+            augment=setting.augment,
+            model=setting.model,
+            source=setting.source,
+            adapt=setting.adapt,
+            isa=setting.isa,
+            pseudo=PseudoSettings(rounds=2),
+            **settings,
+        )
+
+    preset.__doc__ = make.__doc__
+    return preset

@@ -21,6 +21,10 @@ import psutil
 import pytest
 import torch
 
+from orchestrator.config import flatten
+from orchestrator.method import Method
+from pipelines.drsl import Drsl
+
 ROOT = Path(__file__).parents[1]
 WHOLE_RUNS = ("end_to_end", "faults")
 PATIENCE_S = 500
@@ -163,10 +167,12 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., list[str]]:
-    """Flags of a tiny run, with changes."""
+    """Flags of a tiny run, with changes; of another method than DRSL, those that it knows."""
 
-    def words(**changes: object) -> list[str]:
-        return flags({**TINY, **{name.replace("__", "."): value for name, value in changes.items()}})
+    def words(method: type[Method] = Drsl, **changes: object) -> list[str]:
+        known = flatten(method)
+        changed = {**TINY, **{name.replace("__", "."): value for name, value in changes.items()}}
+        return flags({name: value for name, value in changed.items() if name in known or name not in TINY})
 
     return words
 

@@ -32,7 +32,8 @@ ALLOWED["orchestrator"] = {
 }
 ALLOWED["pipelines"] = {*ALLOWED["orchestrator"] - {"ray"}, "pipelines"}
 
-METHODS = {path.stem for path in (ROOT / "pipelines").glob("*.py")} - {"__init__", "presets"}
+SHARED = {"__init__", "presets", "selftraining", "alignment"}
+METHODS = {path.stem for path in (ROOT / "pipelines").glob("*.py")} - SHARED
 FORBIDDEN_TO_TRAINING = {"truth", "evaluation"}
 
 

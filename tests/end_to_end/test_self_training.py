@@ -21,6 +21,7 @@ from models.weights import load_model
 from orchestrator.config import read_file, read_settings
 from orchestrator.context import open_domains
 from orchestrator.inference import Predictor
+from pipelines.cbst import Cbst
 from pipelines.drsl import Drsl
 
 CLOSE = 3e-3
@@ -110,3 +111,13 @@ def test_adaptation_is_plain_training_on_both_domains(run, settings):
         torch.testing.assert_close(value, trained[name], rtol=1e-3, atol=1e-4)
     moved = max(float((trained[name] - start[name]).abs().max()) for name in trained)
     assert moved > 1e-2
+
+
+def test_the_pipeline_of_that_name_comes_out_the_same_bit_for_bit(desk, tiny, finished, run):
+    words = tiny(Cbst, pseudo__rounds=2, adapt__steps=4)
+    printed = desk.start("cbst", *words, "--name", "by-its-name", "--reuse", str(finished.folder)).ends()
+    assert "source: taken over from" in printed
+    own = desk.runs / "by-its-name"
+    assert json.loads((own / "summary.json").read_text())["title"] == "CBST"
+    for file in ("model/model.safetensors", "metrics.jsonl"):
+        assert (own / file).read_bytes() == (run / file).read_bytes(), file

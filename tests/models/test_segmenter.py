@@ -17,9 +17,10 @@ TINY = SegmenterSettings(backbone="resnet10", width=4, dilations=(1, 2))
 
 def test_prediction_is_on_the_feature_grid_and_upsamples_to_the_image():
     image = torch.rand(2, 3, 48, 64)
-    logits, features = Segmenter(TINY, 5)(image)
+    logits, features, middle = Segmenter(TINY, 5)(image)
     assert logits.shape == (2, 5, 7, 9)
     assert features.shape == (2, 32, 7, 9)
+    assert middle.shape == (2, 16, 7, 9)
     assert upsample(logits, (48, 64)).shape == (2, 5, 48, 64)
 
 

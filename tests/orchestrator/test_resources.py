@@ -152,6 +152,18 @@ def test_private_cluster_has_no_dashboard_and_lives_in_the_scratch_folder(tmp_pa
     assert Path(asked["_temp_dir"]).is_relative_to(tmp_path)
 
 
+@pytest.mark.parametrize("words", ["The current node timed out during startup.\nlong trace", ""])
+def test_private_cluster_that_does_not_start_is_told_in_words(words, tmp_path, monkeypatch):
+    def init(**_: object) -> None:
+        raise Exception(words)
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(UserError, match="could not start on this machine") as caught:
+        connect(tmp_path)
+    assert "long trace" not in str(caught.value)
+
+
 RECORDED = {"workers": 2, "cpus_per_worker": 1.5, "gpus_per_worker": 0.0, "tasks": 3, "precision": "bf16"}
 
 

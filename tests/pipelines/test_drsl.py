@@ -21,7 +21,8 @@ from models.settings import MmdlSettings, SegmenterSettings
 from orchestrator.method import Sizes
 from orchestrator.settings import TrainSettings
 from orchestrator.stages import Evaluate, Label, Panels, Stage, Train
-from pipelines.drsl import PRESETS, Drsl, EmbeddedPoints, LossSettings, PseudoSettings
+from pipelines.drsl import PRESETS, Drsl, EmbeddedPoints, LossSettings
+from pipelines.selftraining import PseudoSettings
 
 K = 5
 SIZES = Sizes(source=8, target=8, classes=K)

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from orchestrator.method import Method
-from pipelines import drsl, oracle
+from pipelines import adaptsegnet, advent, cbst, crst, drsl, minent, oracle, presets, structure
 from pipelines.presets import SETTINGS, Setting
 
-METHODS = {"drsl": drsl.PRESETS, "oracle": oracle.PRESETS}
+MODULES = (drsl, cbst, crst, adaptsegnet, advent, minent, structure, oracle)
+METHODS = {module.__name__.split(".")[1]: module.PRESETS for module in MODULES}
 
 
-@pytest.mark.parametrize("presets", METHODS.values(), ids=METHODS)
-def test_every_method_has_every_preset_and_the_toy_first(presets):
-    assert list(presets) == list(SETTINGS)
-    assert next(iter(presets)) == "toy"
+@pytest.mark.parametrize("offered", METHODS.values(), ids=METHODS)
+def test_every_method_has_every_preset_and_the_toy_first(offered):
+    assert list(offered) == list(SETTINGS)
+    assert next(iter(offered)) == "toy"
 
 
 @pytest.mark.parametrize("preset", SETTINGS)
-@pytest.mark.parametrize("presets", METHODS.values(), ids=METHODS)
-def test_preset_is_complete_documented_and_the_same_each_time(presets, preset):
-    make = presets[preset]
+@pytest.mark.parametrize("offered", METHODS.values(), ids=METHODS)
+def test_preset_is_complete_documented_and_the_same_each_time(offered, preset):
+    make = offered[preset]
     assert make.__doc__
     assert isinstance(make(), Method)
     assert make() == make()
@@ -29,8 +32,8 @@ def test_preset_is_complete_documented_and_the_same_each_time(presets, preset):
 @pytest.mark.parametrize("preset", SETTINGS)
 def test_methods_compare_on_the_same_images_network_and_length(preset):
     setting: Setting = SETTINGS[preset]()
-    for presets in METHODS.values():
-        method = presets[preset]()
+    for offered in METHODS.values():
+        method = offered[preset]()
         assert method.pair.evaluation == setting.pair.evaluation
         assert (method.pair.height, method.pair.label_space) == (setting.pair.height, setting.pair.label_space)
         assert method.model == setting.model
@@ -52,3 +55,8 @@ def test_evaluation_images_are_not_those_of_training(preset):
 def test_training_takes_at_least_one_step(preset):
     setting = SETTINGS[preset]()
     assert all(train.steps or train.epochs for train in (setting.source, setting.adapt))
+
+
+def test_every_pipeline_is_checked_here():
+    scripts = {path.stem for path in Path(presets.__file__).parent.glob("*.py")}
+    assert set(METHODS) == scripts - {"__init__", "presets", "selftraining", "alignment"}

@@ -1,0 +1,115 @@
+"""AdaptSegNet: adversarial alignment in output space (Tsai et al., CVPR 2018), on one level or two.
+
+A discriminator learns to tell softmax maps of the source from those of the target; the segmenter learns to make target
+maps that it takes for the source's. The two learn in turn.
+
+Run `python pipelines/adaptsegnet.py --help` for every setting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from annotated_types import Ge
+
+from models.settings import DiscriminatorSettings
+from orchestrator import cli
+from orchestrator.settings import OptimiserSettings
+from pipelines.alignment import Alignment, adversary, presets
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from domains.feed import Batch
+    from orchestrator.method import Networks, Steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptSegNet(Alignment):
+    """The two-level model of the paper; `auxiliary` 0 is the single-level one."""
+
+    name: ClassVar[str] = "adaptsegnet"
+
+    discriminator: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
+    discriminating: OptimiserSettings = field(default_factory=adversary)
+    """Optimiser of the discriminators."""
+    adversarial: Annotated[float, Ge(0)] = 1e-3
+    """Weight of the adversarial loss (least squares, single level: 0.01)."""
+    adversarial_auxiliary: Annotated[float, Ge(0)] = 2e-4
+    """The same for the auxiliary classifier."""
+    kind: Literal["vanilla", "least_squares"] = "vanilla"
+    """Adversarial loss: binary cross-entropy, or LS-GAN's mean square."""
+
+    @property
+    def title(self) -> str:
+        """The name shown in tables."""
+        return "AdaptSegNet" if self.auxiliary > 0 else "AdaptSegNet (single level)"
+
+    @property
+    def discriminators(self) -> tuple[str, ...]:
+        """Names of the discriminators, one a level."""
+        return ("discriminator", "discriminator_auxiliary")[: len(self.segmenting)]
+
+    def networks(self, num_classes: int) -> Networks:
+        """The segmenter's, and a discriminator for each level."""
+        from models.build import build_discriminator
+
+        found = super().networks(num_classes)
+        for number, name in enumerate(self.discriminators):
+            found[name] = build_discriminator(self.discriminator, num_classes, self.seed + number)
+        return found
+
+    def others(self) -> tuple[tuple[str, OptimiserSettings], ...]:
+        """The discriminators learn by their own optimiser."""
+        return tuple((name, self.discriminating) for name in self.discriminators)
+
+    def adaptation_uses(self) -> tuple[object, ...]:
+        """The discriminators and the weights of their losses too."""
+        weights = (self.adversarial, self.adversarial_auxiliary)
+        return (*super().adaptation_uses(), self.discriminator, *weights, self.kind)
+
+    def seen(self, logits_BKHW: Tensor) -> Tensor:
+        """What a discriminator is shown of a prediction: its probabilities."""
+        return logits_BKHW.float().softmax(1)
+
+    def adaptation(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
+        """First the segmenter against fixed discriminators, then these on what it made."""
+        from losses.adversarial import discriminator_loss, domain_loss
+        from models.discriminator import frozen
+
+        assert batch.target is not None
+        source = self.segment(nets, batch.source.image, draw).levels
+        loss, terms = self.supervised(source, batch.source.label)
+        target = [self.seen(logits) for logits in self.segment(nets, batch.target.image, draw).levels]
+        weights = (self.adversarial, self.adversarial_auxiliary)
+        for name, weight, maps in zip(self.discriminators, weights, target, strict=False):
+            deceived = domain_loss(frozen(nets[name])(maps), is_source=True, kind=self.kind)
+            terms[name.replace("discriminator", "adversarial")] = deceived
+            loss = loss + weight * deceived
+        yield self.segmenting, loss, terms
+
+        shown = zip(source, target, strict=True)
+        found = {
+            name: discriminator_loss(nets[name](self.seen(a.detach())), nets[name](b.detach()), self.kind)
+            for name, (a, b) in zip(self.discriminators, shown, strict=True)
+        }
+        yield self.discriminators, sum(found.values(), start=loss.new_zeros(())), found
+
+
+SMALL = DiscriminatorSettings(width=16)
+"""Of the presets, in proportion to their networks."""
+
+PRESETS = presets(AdaptSegNet, discriminator=SMALL)
+
+
+def main() -> None:
+    """Entry point of the command line."""
+    cli.main(AdaptSegNet, PRESETS)
+
+
+if __name__ == "__main__":
+    # By its importable name: classes of a script called __main__ would not be found by the workers.
+    from pipelines.adaptsegnet import main
+
+    main()

@@ -1,0 +1,51 @@
+"""AdvEnt: adversarial alignment of entropy maps (ADVENT, Vu et al., CVPR 2019).
+
+AdaptSegNet whose discriminators see the weighted self-information of each class in place of its probability.
+
+Run `python pipelines/advent.py --help` for every setting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from orchestrator import cli
+from pipelines.adaptsegnet import SMALL, AdaptSegNet
+from pipelines.alignment import presets
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdvEnt(AdaptSegNet):
+    """AdvEnt with the weights of the public configuration, which are AdaptSegNet's."""
+
+    name: ClassVar[str] = "advent"
+
+    @property
+    def title(self) -> str:
+        """The name shown in tables."""
+        return "AdvEnt"
+
+    def seen(self, logits_BKHW: Tensor) -> Tensor:
+        """What a discriminator is shown of a prediction: its self-information."""
+        from losses.entropy import self_information
+
+        return self_information(super().seen(logits_BKHW))
+
+
+PRESETS = presets(AdvEnt, discriminator=SMALL)
+
+
+def main() -> None:
+    """Entry point of the command line."""
+    cli.main(AdvEnt, PRESETS)
+
+
+if __name__ == "__main__":
+    # By its importable name: classes of a script called __main__ would not be found by the workers.
+    from pipelines.advent import main
+
+    main()

@@ -1,0 +1,169 @@
+"""What methods share that align the outputs of the two domains: a source training, then one on both domains.
+
+In adaptation source images carry labels and target images none; what the network makes of the target is judged by a
+term of the method, by its entropy or by a discriminator that learns in turn with the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
+
+from annotated_types import Ge
+
+from orchestrator.method import Method, Sizes
+from orchestrator.settings import OptimiserSettings, TrainSettings
+from orchestrator.stages import TARGET, Evaluate, Panels, Stage, Train
+from pipelines.presets import SETTINGS, Setting
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from domains.feed import Batch
+    from models.segmenter import Prediction
+    from orchestrator.method import Networks, Steps
+
+
+def adversary() -> OptimiserSettings:
+    """Adam as AdaptSegNet, ADVENT and Structure Enhancement train their discriminators."""
+    return OptimiserSettings(optimiser="adam", lr=1e-4, head_multiplier=1.0, beta2=0.99, weight_decay=0.0)
+
+
+class Segmented(NamedTuple):
+    """The images of one domain and what the networks make of them."""
+
+    image_B3HW: Tensor
+    """As the network saw them, in [0, 1]."""
+    prediction: Prediction
+    levels: list[Tensor]
+    """Full-size logits B x K x H x W of the main classifier and, where there is one, of the auxiliary."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alignment(Method):
+    """Base: the networks, the stages, and the supervised part of a step."""
+
+    source: TrainSettings = field(default_factory=lambda: TrainSettings(steps=150_000, source_batch=1))
+    adapt: TrainSettings = field(
+        default_factory=lambda: TrainSettings(steps=150_000, source_batch=1, target_batch=1, checkpoint_every=1000)
+    )
+    start: Literal["fresh", "source"] = "fresh"
+    """Weights that adaptation begins with: fresh ones as in the papers, or those trained on the source."""
+    auxiliary: Annotated[float, Ge(0)] = 0.1
+    """Weight of the segmentation loss of a second classifier on the encoder's third stage; 0: no such classifier."""
+
+    def networks(self, num_classes: int) -> Networks:
+        """The segmenter and, with two levels, its auxiliary classifier."""
+        from models.build import build_auxiliary, build_segmenter
+
+        found: Networks = {"segmenter": build_segmenter(self.model, num_classes, self.seed)}
+        if self.auxiliary > 0:
+            found["auxiliary"] = build_auxiliary(self.model, num_classes, self.seed)
+        return found
+
+    @property
+    def segmenting(self) -> tuple[str, ...]:
+        """Names of the networks that segment."""
+        return ("segmenter", "auxiliary") if self.auxiliary > 0 else ("segmenter",)
+
+    def others(self) -> tuple[tuple[str, OptimiserSettings], ...]:
+        """Further networks of adaptation, each with its optimiser."""
+        return ()
+
+    def adaptation_uses(self) -> tuple[object, ...]:
+        """Settings that decide the outcome of adaptation, beside those of its training."""
+        return (self.model, self.augment, self.auxiliary)
+
+    def stages(self, sizes: Sizes) -> list[Stage]:
+        """Train on the source, measure, train on both, measure."""
+        others = self.others()
+        return [
+            Train(
+                name="source",
+                step="source_alone",
+                networks=self.segmenting,
+                settings=self.source,
+                uses=(self.model, self.augment, self.auxiliary),
+            ),
+            Evaluate(name="source-only", of="source", role="source_only"),
+            Train(
+                name="adapt",
+                step="adaptation",
+                networks=(*self.segmenting, *(name for name, _ in others)),
+                settings=self.adapt,
+                optimisers=others,
+                start="source" if self.start == "source" else "",
+                target=TARGET,
+                uses=self.adaptation_uses(),
+            ),
+            Evaluate(name="evaluate", of="adapt", role="adapted"),
+            Panels(name="panels", models=(("source-only", "source"), ("adapted", "adapt"))),
+        ]
+
+    def problems(self) -> list[str]:
+        """Settings that cannot work together."""
+        found = super().problems()
+        if self.adapt.target_batch < 1:
+            found.append("adapt.target_batch: must be at least 1, adaptation trains on target images")
+        return found
+
+    # The steps: what each training stage minimises.
+
+    def source_alone(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
+        """Cross-entropy on the source."""
+        loss, terms = self.supervised(self.segment(nets, batch.source.image, draw).levels, batch.source.label)
+        yield self.segmenting, loss, terms
+
+    def segment(self, nets: Networks, image_B3HW: Tensor, draw: Generator) -> Segmented:
+        """Segment the images of a domain with their colours changed."""
+        from domains.photometric import photometric
+        from models.deeplab import upsample
+
+        image = photometric(image_B3HW, self.augment, draw)
+        prediction = nets["segmenter"](image)
+        levels = [prediction.logits_BKhw]
+        if self.auxiliary > 0:
+            levels.append(nets["auxiliary"](prediction.middle_BEhw))
+        return Segmented(image, prediction, [upsample(level, image.shape[2:]) for level in levels])
+
+    def supervised(self, levels: list[Tensor], label_BHW: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted segmentation loss of source logits, and its parts."""
+        from losses.segmentation import cross_entropy
+
+        names = ("seg_source", "seg_auxiliary")
+        terms = {name: cross_entropy(level, label_BHW) for name, level in zip(names, levels, strict=False)}
+        loss = terms["seg_source"]
+        if self.auxiliary > 0:
+            loss = loss + self.auxiliary * terms["seg_auxiliary"]
+        return loss, terms
+
+
+Kind = TypeVar("Kind", bound=Alignment)
+
+
+def presets(method: type[Kind], **settings: Any) -> dict[str, Callable[[], Kind]]:
+    """A method on every domain pair: adaptation goes on from the source network, as long as two rounds.
+
+    Args:
+        method: the class.
+        settings: what it fixes on all of them.
+    """
+    return {name: _preset(method, make, settings) for name, make in SETTINGS.items()}
+
+
+def _preset(method: type[Kind], make: Callable[[], Setting], settings: dict[str, Any]) -> Callable[[], Kind]:
+    def preset() -> Kind:
+        setting = make()
+        return method(
+            pair=setting.pair,
+            augment=setting.augment,
+            model=setting.model,
+            source=setting.source,
+            adapt=replace(setting.adapt, steps=2 * setting.adapt.steps),
+            start="source",
+            **settings,
+        )
+
+    preset.__doc__ = make.__doc__
+    return preset

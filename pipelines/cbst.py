@@ -1,0 +1,43 @@
+"""CBST: class-balanced self-training (Zou et al., ECCV 2018).
+
+A network is trained on the source. Then, round by round, it labels the most confident share of each class in the
+target and is trained on both domains: DRSL with every weight of its own at 0, and what the methods that regularise it
+build on. Spatial priors (CBST-SP) are not there yet.
+
+Run `python pipelines/cbst.py --help` for every setting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from orchestrator import cli
+from pipelines.selftraining import SelfTraining, presets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cbst(SelfTraining):
+    """CBST with the settings of CRST's public code, which it shares."""
+
+    name: ClassVar[str] = "cbst"
+
+    @property
+    def title(self) -> str:
+        """The name shown in tables."""
+        return "CBST"
+
+
+PRESETS = presets(Cbst)
+
+
+def main() -> None:
+    """Entry point of the command line."""
+    cli.main(Cbst, PRESETS)
+
+
+if __name__ == "__main__":
+    # By its importable name: classes of a script called __main__ would not be found by the workers.
+    from pipelines.cbst import main
+
+    main()

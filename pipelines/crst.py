@@ -1,0 +1,79 @@
+"""CRST: confidence-regularised self-training (Zou et al., ICCV 2019), by a term on the network's predictions.
+
+Class-balanced self-training with a loss that keeps the network from being surer of the target than its pseudo-labels
+deserve: the divergence from the uniform distribution (MRKLD) or the negative entropy (MRENT). The regularisation of the
+labels themselves (LRENT, soft labels) is not there yet.
+
+Run `python pipelines/crst.py --help` for every setting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from annotated_types import Ge
+
+from orchestrator import cli
+from pipelines.selftraining import SelfTraining, presets, total
+
+if TYPE_CHECKING:
+    from torch import Generator
+
+    from domains.feed import Batch
+    from orchestrator.method import Networks, Steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crst(SelfTraining):
+    """CRST as the paper describes it."""
+
+    name: ClassVar[str] = "crst"
+
+    regulariser: Literal["mrkld", "mrent"] = "mrkld"
+    """Term on labelled target pixels: divergence from the uniform distribution, or negative entropy."""
+    alpha: Annotated[float, Ge(0)] = 0.1
+    """Weight of the term (paper: 0.1)."""
+    alpha_source: Annotated[float, Ge(0)] = 0.0
+    """Weight of the same term on source pixels (public code: `mr_weight_src`, 0)."""
+    square_alpha: bool = False
+    """Multiply by the weight twice, as the public code does: 0.01 in its best run."""
+
+    @property
+    def title(self) -> str:
+        """The name shown in tables, with the regulariser."""
+        return f"CRST ({self.regulariser.upper()})"
+
+    def adaptation_uses(self) -> tuple[object, ...]:
+        """The regulariser too."""
+        own = (self.regulariser, self.alpha, self.alpha_source, self.square_alpha)
+        return (*super().adaptation_uses(), *own)
+
+    def adaptation(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
+        """Cross-entropy on both domains and the regulariser on the target's labelled pixels."""
+        from losses.entropy import kl_to_uniform, negative_entropy
+
+        regularise = kl_to_uniform if self.regulariser == "mrkld" else negative_entropy
+        both = self.segment_both(nets, batch, draw)
+        logits, label, sources = both.logits_BKHW, both.label_BHW, both.sources
+        terms = {**both.terms, self.regulariser: regularise(logits[sources:], label[sources:])}
+        if self.alpha_source > 0:
+            terms[f"{self.regulariser}_source"] = regularise(logits[:sources], label[:sources])
+        power = 2 if self.square_alpha else 1
+        weights = {self.regulariser: self.alpha**power, f"{self.regulariser}_source": self.alpha_source**power}
+        yield ("segmenter",), total(terms, **weights), terms
+
+
+PRESETS = presets(Crst)
+
+
+def main() -> None:
+    """Entry point of the command line."""
+    cli.main(Crst, PRESETS)
+
+
+if __name__ == "__main__":
+    # By its importable name: classes of a script called __main__ would not be found by the workers.
+    from pipelines.crst import main
+
+    main()

@@ -1,0 +1,61 @@
+"""Networks that learn in turn, each with its own optimiser: killed and continued as if nothing had happened."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines.adaptsegnet import AdaptSegNet
+
+
+def digests(run: Path) -> dict[str, str]:
+    """Weights of every network of every stage, and the metrics."""
+    patterns = ("model/model.safetensors", "metrics.jsonl", "stages/*/*/*.safetensors")
+    paths = sorted(path for pattern in patterns for path in run.glob(pattern))
+    return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+@pytest.fixture(scope="module")
+def words(tiny) -> list[str]:
+    return tiny(AdaptSegNet, adapt__steps=6, discriminator__width=4)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(desk, words) -> Path:
+    desk.start("adaptsegnet", *words, "--name", "in-turn").ends()
+    return desk.runs / "in-turn"
+
+
+def test_both_sides_learn_and_the_run_says_what_it_found(undisturbed):
+    summary = json.loads((undisturbed / "summary.json").read_text())
+    assert summary["title"] == "AdaptSegNet"
+    assert summary["rounds"] == []
+    assert {"source_only", "adapted"} <= set(summary)
+    lines = [json.loads(line) for line in (undisturbed / "metrics.jsonl").read_text().splitlines()]
+    terms = {name for line in lines if line["stage"] == "adapt" for name in line}
+    turns = ("adversarial", "adversarial_auxiliary", "discriminator", "discriminator_auxiliary")
+    assert terms == {"stage", "step", "lr", "seg_source", "seg_auxiliary", *turns}
+    kept = {path.stem for path in undisturbed.glob("stages/*-adapt/networks/*.safetensors")}
+    assert kept == {"auxiliary", "discriminator", "discriminator_auxiliary"}
+    assert (undisturbed / "report.html").exists()
+
+
+def test_a_run_that_was_killed_ends_as_one_that_was_not(desk, words, undisturbed):
+    run = desk.runs / "in-turn-killed"
+    again = [*words, "--name", run.name]
+    command = desk.start("adaptsegnet", *again)
+    command.until(lambda: list(run.glob("stages/*-adapt/checkpoints/step-*/COMPLETE")))
+    orphans = command.kill()
+    for orphan in orphans:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            orphan.kill()
+    psutil.wait_procs(orphans)
+    assert not (run / "summary.json").exists()
+    printed = desk.start("adaptsegnet", *again).ends()
+    assert "adapt: continuing from step" in printed
+    assert digests(run) == digests(undisturbed)
