@@ -1,4 +1,4 @@
-"""Compare the arms of a preset over seeds: source-only, target oracle, self-training without MMDL, DRSL, DRSL+.
+"""Compare methods on a preset over seeds: source-only, target oracle, self-training without MMDL, DRSL, DRSL+, others.
 
     python benchmarks/compare.py --preset toy-camvid --root DIR --seeds 0 1 2
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -25,25 +26,35 @@ ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "DRSL": ("drsl", ("--loss.consistency", "0")),
     "self-training": ("drsl", ("--loss.triplet", "0", "--loss.mixture", "0", "--loss.consistency", "0")),
     "target oracle": ("oracle", ()),
+    "CBST": ("cbst", ()),
+    "CRST (MRKLD)": ("crst", ()),
+    "CRST (MRENT)": ("crst", ("--regulariser", "mrent")),
+    "MinEnt": ("minent", ()),
+    "AdvEnt": ("advent", ()),
+    "AdaptSegNet": ("adaptsegnet", ()),
+    "Structure Enhancement": ("structure", ()),
 }
-"""Pipeline and flags of each arm; the first runs first, since the others take its source training over."""
+"""Pipeline and flags of each arm."""
+USUAL = ("self-training", "DRSL", "DRSL+", "target oracle")
 
 
 def folder(options: argparse.Namespace, arm: str, seed: int) -> Path:
     """The run folder of one arm and seed."""
-    name = arm.lower().replace(" ", "-").replace("+", "-plus")
+    name = re.sub(r"[^a-z]+", "-", arm.lower().replace("+", "-plus")).strip("-")
     return Path(options.runs).resolve() / f"{options.preset}-{name}-{seed}"
 
 
 def run(options: argparse.Namespace, extra: list[str], seed: int) -> None:
-    """Run every arm of one seed."""
-    first = folder(options, next(iter(ARMS)), seed)
-    for arm, (pipeline, flags) in ARMS.items():
+    """Run the arms of one seed; each takes over what those before it have trained alike."""
+    before: list[str] = []
+    for arm in options.arms:
+        pipeline, flags = ARMS[arm]
         own = folder(options, arm, seed)
         command = [sys.executable, str(PIPELINES / f"{pipeline}.py"), "--preset", options.preset, "--seed", str(seed)]
         command += ["--runs", str(own.parent), "--name", own.name, *flags, *extra]
         command += ["--root", options.root] if options.root else []
-        command += ["--reuse", str(first)] if own != first else []
+        command += ["--reuse", *before] if before else []
+        before.append(str(own))
         print(f"seed {seed}: {arm}", file=sys.stderr, flush=True)
         with (own.parent / f"{own.name}.log").open("w") as log:
             subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
@@ -57,13 +68,13 @@ def results(options: argparse.Namespace) -> dict[str, list[float]]:
     """
     found: dict[str, list[float]] = {"source-only": []}
     for seed in options.seeds:
-        for arm in ARMS:
+        for arm in options.arms:
             own = folder(options, arm, seed)
             summary = json.loads((own / "summary.json").read_text())
             measured = json.loads(next(own.glob("stages/*/evaluation.json")).read_text())
             classes = [name for name, row in zip(measured["iou"], measured["confusion"], strict=True) if any(row)]
             found.setdefault(arm, []).append(mean_over(classes, summary["adapted"]))
-            if arm == next(iter(ARMS)):
+            if "source_only" in summary and len(found["source-only"]) == options.seeds.index(seed):
                 found["source-only"].append(mean_over(classes, summary["source_only"]))
     return found
 
@@ -75,20 +86,19 @@ def mean_over(classes: list[str], result: dict[str, Any]) -> float:
 
 def table(found: dict[str, list[float]]) -> str:
     """The Markdown table."""
-    source, oracle = found["source-only"], statistics.mean(found["target oracle"])
-    gap = oracle - statistics.mean(source)
+    source = found["source-only"]
+    gap = statistics.mean(found["target oracle"]) - statistics.mean(source) if "target oracle" in found else None
     lines = [
         "| arm | mIoU, mean ± sd | each seed | gain over source-only | share of the gap closed |",
         "|---|---|---|---|---|",
     ]
-    for arm in ("source-only", "self-training", "DRSL", "DRSL+", "target oracle"):
-        values = found[arm]
+    for arm, values in found.items():
         mean, spread = statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
         gains = [value - before for value, before in zip(values, source, strict=True)]
-        gain, share = statistics.mean(gains), statistics.mean(gains) / gap
+        gain = statistics.mean(gains)
         each = ", ".join(f"{value:.3f}" for value in values)
         gained = "" if arm == "source-only" else f"{gain:+.3f}"
-        closed = f"{share:.0%}" if arm not in ("source-only", "target oracle") else ""
+        closed = f"{gain / gap:.0%}" if gap and arm not in ("source-only", "target oracle") else ""
         lines.append(f"| {arm} | {mean:.3f} ± {spread:.3f} | {each} | {gained} | {closed} |")
     return "\n".join(lines)
 
@@ -98,6 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", required=True)
     parser.add_argument("--root", default="", help="folder of the data set, for presets that need one")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=USUAL, metavar="ARM", help=", ".join(ARMS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", default="runs")
     parser.add_argument("--parallel", type=int, default=1, help="seeds run side by side, each on its own Ray")

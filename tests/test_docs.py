@@ -16,15 +16,23 @@ from PIL import Image
 from domains.labels import LabelSpace, label_space
 from orchestrator import cli
 from orchestrator.config import RunFlags, flatten, parse_flags, usable_settings
-from pipelines import drsl, oracle
+from pipelines import adaptsegnet, advent, cbst, crst, drsl, minent, oracle, structure
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in DOCUMENTS}
 METHODS: dict[str, tuple[Any, Any]] = {
     "drsl": (drsl.Drsl, drsl.PRESETS),
+    "cbst": (cbst.Cbst, cbst.PRESETS),
+    "crst": (crst.Crst, crst.PRESETS),
+    "adaptsegnet": (adaptsegnet.AdaptSegNet, adaptsegnet.PRESETS),
+    "advent": (advent.AdvEnt, advent.PRESETS),
+    "minent": (minent.MinEnt, minent.PRESETS),
+    "structure": (structure.Structure, structure.PRESETS),
     "oracle": (oracle.Oracle, oracle.PRESETS),
 }
+COLUMNS: dict[str, Any] = {"Default": drsl.Drsl, **drsl.PRESETS, **{f"{name}.py": METHODS[name][0] for name in METHODS}}
+"""What a column of a table of settings speaks of, by its header."""
 VERBS = {"evaluate": cli.EvaluateFlags, "label": cli.LabelFlags, "report": cli.ReportFlags}
 SETTINGS = {name for method, _ in METHODS.values() for name in flatten(method)}
 FLAGS = SETTINGS | {name for cls in (RunFlags, *VERBS.values()) for name in flatten(cls)}
@@ -70,7 +78,7 @@ CELLS = [
     for header, rows in tables_of_settings(text)
     for row in rows
     for column in range(1, len(header))
-    if header[column] == "Default" or header[column] in drsl.PRESETS
+    if header[column] in COLUMNS and row[column]
 ]
 
 
@@ -168,8 +176,7 @@ def test_every_setting_and_flag_that_is_named_exists(name):
 
 @pytest.mark.parametrize(("name", "setting", "column", "cell"), CELLS, ids=[f"{c[2]}-{c[1]}" for c in CELLS])
 def test_tables_of_settings_say_what_the_code_says(name, setting, column, cell):
-    settings = drsl.Drsl() if column == "Default" else drsl.PRESETS[column]()
-    value = reduce(getattr, setting.split("."), settings)
+    value = reduce(getattr, setting.split("."), COLUMNS[column]())
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         assert float(cell) == value, f"{name}: {setting} of {column} is {value}"
     else:
