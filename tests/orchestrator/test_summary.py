@@ -16,8 +16,9 @@ from orchestrator.progress import Progress
 from orchestrator.runfolder import RunFolder
 from orchestrator.stages import Evaluate, Label, Stage
 from orchestrator.summary import build_summary, config_of, show_result, show_summary
-from pipelines.drsl import PRESETS, PseudoSettings
+from pipelines.drsl import PRESETS
 from pipelines.oracle import PRESETS as ORACLES
+from pipelines.selftraining import PseudoSettings
 
 
 @pytest.fixture
