@@ -15,6 +15,8 @@ from orchestrator.settings import ComputeSettings
 
 PATIENCE_S = 20.0
 """How long to wait for a busy cluster to free what a run needs before saying so."""
+START_ATTEMPTS = 3
+"""Times that Ray is started on a machine that is too busy for it."""
 CONNECT_S = 10.0
 """How long a cluster's address may take to answer."""
 
@@ -34,14 +36,7 @@ def connect(scratch: Path, verbose: bool = False) -> None:
             _require_reachable(address)
             ray.init(address=address, **quiet)
         else:
-            # A pseudo-label shard never passes through the object store, so a small one is enough.
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                object_store_memory=200 << 20,
-                _temp_dir=str(scratch),
-                **quiet,
-            )
+            _start(scratch, quiet)
     except Exception as error:  # Ray raises bare ones too, such as when its own processes start too slowly
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if not address:
@@ -54,6 +49,26 @@ def connect(scratch: Path, verbose: bool = False) -> None:
             f"This environment has Ray {ray.__version__}; the cluster must run the same Ray and Python versions.",
             "Unset RAY_ADDRESS to run on this machine alone.",
         ) from error
+
+
+def _start(scratch: Path, quiet: Mapping[str, Any]) -> None:
+    """Start Ray on this machine; on a busy one its processes may miss their 30 s, which Ray does not let one change."""
+    import ray
+
+    for last in [False] * (START_ATTEMPTS - 1) + [True]:
+        try:
+            # A pseudo-label shard never passes through the object store, so a small one is enough.
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                object_store_memory=200 << 20,
+                _temp_dir=str(scratch),
+                **quiet,
+            )
+            return
+        except Exception as error:
+            if last or "timed out during startup" not in str(error):
+                raise
 
 
 def recall(compute: ComputeSettings, recorded: Mapping[str, Any]) -> ComputeSettings:

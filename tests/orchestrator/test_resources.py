@@ -164,6 +164,19 @@ def test_private_cluster_that_does_not_start_is_told_in_words(words, tmp_path, m
     assert "long trace" not in str(caught.value)
 
 
+def test_private_cluster_that_starts_too_slowly_is_started_again(tmp_path, monkeypatch):
+    outcomes = [Exception("The current node timed out during startup."), None]
+
+    def init(**_: object) -> None:
+        if error := outcomes.pop(0):
+            raise error
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", init)
+    connect(tmp_path)
+    assert outcomes == []
+
+
 RECORDED = {"workers": 2, "cpus_per_worker": 1.5, "gpus_per_worker": 0.0, "tasks": 3, "precision": "bf16"}
 
 
