@@ -68,14 +68,14 @@ def results(options: argparse.Namespace) -> dict[str, list[float]]:
     """
     found: dict[str, list[float]] = {"source-only": []}
     for seed in options.seeds:
-        for arm in options.arms:
-            own = folder(options, arm, seed)
-            summary = json.loads((own / "summary.json").read_text())
-            measured = json.loads(next(own.glob("stages/*/evaluation.json")).read_text())
-            classes = [name for name, row in zip(measured["iou"], measured["confusion"], strict=True) if any(row)]
+        folders = [folder(options, arm, seed) for arm in options.arms]
+        summaries = [json.loads((path / "summary.json").read_text()) for path in folders]
+        measured = json.loads(next(folders[0].glob("stages/*/evaluation.json")).read_text())
+        classes = [name for name, row in zip(measured["iou"], measured["confusion"], strict=True) if any(row)]
+        before = next(summary["source_only"] for summary in summaries if "source_only" in summary)
+        found["source-only"].append(mean_over(classes, before))
+        for arm, summary in zip(options.arms, summaries, strict=True):
             found.setdefault(arm, []).append(mean_over(classes, summary["adapted"]))
-            if "source_only" in summary and len(found["source-only"]) == options.seeds.index(seed):
-                found["source-only"].append(mean_over(classes, summary["source_only"]))
     return found
 
 

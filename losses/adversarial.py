@@ -1,7 +1,8 @@
 """Losses of a discriminator of domains and of the network that deceives it (Goodfellow 2014; Mao 2017).
 
 Shapes: any; a score is the discriminator's raw output for one place, above 0 (vanilla) or near 1 (least squares) where
-it takes the place for source. Which domain is called 1 changes nothing but the sign of the discriminator's last layer.
+it takes the place for source. Which domain is called 1 changes nothing but how the
+discriminator's last layer turns out.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def build_discriminator(
     settings: DiscriminatorSettings, num_classes: int, seed: int
 ) -> AsppDiscriminator | PatchDiscriminator:
     """An untrained discriminator of class maps."""
-    kind = AsppDiscriminator if settings.kind == "aspp" else PatchDiscriminator
+    kind = AsppDiscriminator if settings.layers == "aspp" else PatchDiscriminator
     with _seeded(seed):
         return kind(num_classes, settings.width)
 

@@ -99,14 +99,14 @@ class DiscriminatorSettings:
         ValueError: if a value is out of its range.
     """
 
-    kind: Literal["patch", "aspp"] = "patch"
+    layers: Literal["patch", "aspp"] = "patch"
     """patch: five strided convolutions (AdaptSegNet); aspp: parallel dilations 1 to 4 (Structure Enhancement)."""
     width: int = 64
     """Channels after the first convolution (64 in both papers)."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        if self.kind not in ("patch", "aspp"):
-            raise ValueError(f"kind must be patch or aspp, got {self.kind!r}")
+        if self.layers not in ("patch", "aspp"):
+            raise ValueError(f"layers must be patch or aspp, got {self.layers!r}")
         if self.width < 1:
             raise ValueError(f"width must be at least 1, got {self.width}")

@@ -153,13 +153,13 @@ def flatten(cls: type, prefix: str = "") -> dict[str, Any]:
 
 def _tree(flags: Mapping[str, Any], base: object | None) -> dict[str, Any]:
     tree: dict[str, Any] = dataclasses.asdict(base) if base else {}  # type: ignore[call-overload]
-    # First the kinds: what the base says of another kind of thing means nothing for this one.
+    # First the kinds: what the base says of another kind of domain means nothing for this one.
     for name, value in sorted(flags.items(), key=lambda flag: not flag[0].endswith(".kind")):
         *path, leaf = name.split(".")
         node = tree
         for part in path:
             node = node.setdefault(part, {})
-        if leaf == "kind" and node.get("kind") != value:
+        if path and leaf == "kind" and node.get("kind") != value:
             node.clear()
         node[leaf] = value
     return tree

@@ -55,7 +55,7 @@ def _start(scratch: Path, quiet: Mapping[str, Any]) -> None:
     """Start Ray on this machine; on a busy one its processes may miss their 30 s, which Ray does not let one change."""
     import ray
 
-    for last in [False] * (START_ATTEMPTS - 1) + [True]:
+    for attempt in range(1, START_ATTEMPTS + 1):
         try:
             # A pseudo-label shard never passes through the object store, so a small one is enough.
             ray.init(
@@ -67,7 +67,7 @@ def _start(scratch: Path, quiet: Mapping[str, Any]) -> None:
             )
             return
         except Exception as error:
-            if last or "timed out during startup" not in str(error):
+            if attempt == START_ATTEMPTS or "timed out during startup" not in str(error):
                 raise
 
 

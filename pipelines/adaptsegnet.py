@@ -38,7 +38,7 @@ class AdaptSegNet(Alignment):
     """Weight of the adversarial loss (least squares, single level: 0.01)."""
     adversarial_auxiliary: Annotated[float, Ge(0)] = 2e-4
     """The same for the auxiliary classifier."""
-    kind: Literal["vanilla", "least_squares"] = "vanilla"
+    objective: Literal["vanilla", "least_squares"] = "vanilla"
     """Adversarial loss: binary cross-entropy, or LS-GAN's mean square."""
 
     @property
@@ -67,7 +67,7 @@ class AdaptSegNet(Alignment):
     def adaptation_uses(self) -> tuple[object, ...]:
         """The discriminators and the weights of their losses too."""
         weights = (self.adversarial, self.adversarial_auxiliary)
-        return (*super().adaptation_uses(), self.discriminator, *weights, self.kind)
+        return (*super().adaptation_uses(), self.discriminator, *weights, self.objective)
 
     def seen(self, logits_BKHW: Tensor) -> Tensor:
         """What a discriminator is shown of a prediction: its probabilities."""
@@ -84,14 +84,14 @@ class AdaptSegNet(Alignment):
         target = [self.seen(logits) for logits in self.segment(nets, batch.target.image, draw).levels]
         weights = (self.adversarial, self.adversarial_auxiliary)
         for name, weight, maps in zip(self.discriminators, weights, target, strict=False):
-            deceived = domain_loss(frozen(nets[name])(maps), is_source=True, kind=self.kind)
+            deceived = domain_loss(frozen(nets[name])(maps), is_source=True, kind=self.objective)
             terms[name.replace("discriminator", "adversarial")] = deceived
             loss = loss + weight * deceived
         yield self.segmenting, loss, terms
 
         shown = zip(source, target, strict=True)
         found = {
-            name: discriminator_loss(nets[name](self.seen(a.detach())), nets[name](b.detach()), self.kind)
+            name: discriminator_loss(nets[name](self.seen(a.detach())), nets[name](b.detach()), self.objective)
             for name, (a, b) in zip(self.discriminators, shown, strict=True)
         }
         yield self.discriminators, sum(found.values(), start=loss.new_zeros(())), found

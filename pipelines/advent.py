@@ -7,12 +7,13 @@ Run `python pipelines/advent.py --help` for every setting.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from orchestrator import cli
+from orchestrator.settings import TrainSettings
 from pipelines.adaptsegnet import SMALL, AdaptSegNet
-from pipelines.alignment import presets
+from pipelines.alignment import presets, training
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +24,8 @@ class AdvEnt(AdaptSegNet):
     """AdvEnt with the weights of the public configuration, which are AdaptSegNet's."""
 
     name: ClassVar[str] = "advent"
+
+    adapt: TrainSettings = field(default_factory=lambda: training(120_000))
 
     @property
     def title(self) -> str:

@@ -15,7 +15,7 @@ from annotated_types import Ge
 from orchestrator.method import Method, Sizes
 from orchestrator.settings import OptimiserSettings, TrainSettings
 from orchestrator.stages import TARGET, Evaluate, Panels, Stage, Train
-from pipelines.presets import SETTINGS, Setting
+from pipelines.presets import on_every_pair
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 def adversary() -> OptimiserSettings:
     """Adam as AdaptSegNet, ADVENT and Structure Enhancement train their discriminators."""
     return OptimiserSettings(optimiser="adam", lr=1e-4, head_multiplier=1.0, beta2=0.99, weight_decay=0.0)
+
+
+def training(steps: int) -> TrainSettings:
+    """SGD as in AdaptSegNet and the papers after it: one image of each domain."""
+    return TrainSettings(steps=steps, source_batch=1, target_batch=1, checkpoint_every=1000)
 
 
 class Segmented(NamedTuple):
@@ -44,10 +49,8 @@ class Segmented(NamedTuple):
 class Alignment(Method):
     """Base: the networks, the stages, and the supervised part of a step."""
 
-    source: TrainSettings = field(default_factory=lambda: TrainSettings(steps=150_000, source_batch=1))
-    adapt: TrainSettings = field(
-        default_factory=lambda: TrainSettings(steps=150_000, source_batch=1, target_batch=1, checkpoint_every=1000)
-    )
+    source: TrainSettings = field(default_factory=lambda: training(150_000))
+    adapt: TrainSettings = field(default_factory=lambda: training(150_000))
     start: Literal["fresh", "source"] = "fresh"
     """Weights that adaptation begins with: fresh ones as in the papers, or those trained on the source."""
     auxiliary: Annotated[float, Ge(0)] = 0.1
@@ -149,13 +152,8 @@ def presets(method: type[Kind], **settings: Any) -> dict[str, Callable[[], Kind]
         method: the class.
         settings: what it fixes on all of them.
     """
-    return {name: _preset(method, make, settings) for name, make in SETTINGS.items()}
-
-
-def _preset(method: type[Kind], make: Callable[[], Setting], settings: dict[str, Any]) -> Callable[[], Kind]:
-    def preset() -> Kind:
-        setting = make()
-        return method(
+    return on_every_pair(
+        lambda setting: method(
             pair=setting.pair,
             augment=setting.augment,
             model=setting.model,
@@ -164,6 +162,4 @@ def _preset(method: type[Kind], make: Callable[[], Setting], settings: dict[str,
             start="source",
             **settings,
         )
-
-    preset.__doc__ = make.__doc__
-    return preset
+    )

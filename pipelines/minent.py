@@ -5,13 +5,14 @@ Run `python pipelines/minent.py --help` for every setting.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge
 
 from orchestrator import cli
-from pipelines.alignment import Alignment, presets
+from orchestrator.settings import TrainSettings
+from pipelines.alignment import Alignment, presets, training
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -26,6 +27,7 @@ class MinEnt(Alignment):
 
     name: ClassVar[str] = "minent"
 
+    adapt: TrainSettings = field(default_factory=lambda: training(120_000))
     entropy: Annotated[float, Ge(0)] = 1e-3
     """Weight of the normalised entropy of target predictions."""
     entropy_auxiliary: Annotated[float, Ge(0)] = 2e-4

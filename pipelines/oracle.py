@@ -6,7 +6,6 @@ It is the only pipeline that trains on target labels, and says so in every outpu
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,7 +13,7 @@ from orchestrator import cli
 from orchestrator.method import Method, Sizes
 from orchestrator.settings import TrainSettings
 from orchestrator.stages import Evaluate, Panels, Stage, Train
-from pipelines.presets import SETTINGS, Setting
+from pipelines.presets import Setting, on_every_pair
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -69,17 +68,12 @@ class Oracle(Method):
         yield ("segmenter",), loss, {"seg_target_truth": loss}
 
 
-def _preset(make: Callable[[], Setting]) -> Callable[[], Oracle]:
-    def preset() -> Oracle:
-        setting = make()
-        pair = dataclasses.replace(setting.pair, source=setting.pair.target)
-        return Oracle(pair=pair, augment=setting.augment, model=setting.model, source=setting.source)
-
-    preset.__doc__ = make.__doc__
-    return preset
+def _on_target(setting: Setting) -> Oracle:
+    pair = dataclasses.replace(setting.pair, source=setting.pair.target)
+    return Oracle(pair=pair, augment=setting.augment, model=setting.model, source=setting.source)
 
 
-PRESETS = {name: _preset(make) for name, make in SETTINGS.items()}
+PRESETS = on_every_pair(_on_target)
 
 
 def main() -> None:

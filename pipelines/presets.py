@@ -6,7 +6,9 @@ SGD); the differences are listed in docs/protocols.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from domains.settings import AugmentSettings, DomainSettings, IsaSettings, PairSettings
 from models.settings import SegmenterSettings
@@ -136,3 +138,19 @@ def _continued(steps: int, lr: float) -> TrainSettings:
 
 SETTINGS = {"toy": toy, "camvid-day-dusk": camvid_day_dusk, "toy-camvid": toy_camvid, "folders": folders}
 """By preset name; the first is the default."""
+
+
+Kind = TypeVar("Kind")
+
+
+def on_every_pair(build: Callable[[Setting], Kind]) -> dict[str, Callable[[], Kind]]:
+    """The presets of a method: what it makes of each of these settings, under its name and with its description."""
+
+    def preset_of(make: Callable[[], Setting]) -> Callable[[], Kind]:
+        def preset() -> Kind:
+            return build(make())
+
+        preset.__doc__ = make.__doc__
+        return preset
+
+    return {name: preset_of(make) for name, make in SETTINGS.items()}

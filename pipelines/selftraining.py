@@ -12,7 +12,7 @@ from domains.settings import IsaSettings
 from orchestrator.method import Method, Sizes
 from orchestrator.settings import TrainSettings
 from orchestrator.stages import Evaluate, Label, Panels, Stage, Train
-from pipelines.presets import SETTINGS, Setting
+from pipelines.presets import on_every_pair
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -235,19 +235,14 @@ Kind = TypeVar("Kind", bound=SelfTraining)
 
 
 def presets(method: type[Kind], **settings: Any) -> dict[str, Callable[[], Kind]]:
-    """A self-training method on every domain pair.
+    """A self-training method on every domain pair, in two rounds.
 
     Args:
         method: the class.
         settings: what it fixes on all of them.
     """
-    return {name: _preset(method, make, settings) for name, make in SETTINGS.items()}
-
-
-def _preset(method: type[Kind], make: Callable[[], Setting], settings: dict[str, Any]) -> Callable[[], Kind]:
-    def preset() -> Kind:
-        setting = make()
-        return method(
+    return on_every_pair(
+        lambda setting: method(
             pair=setting.pair,
             augment=setting.augment,
             model=setting.model,
@@ -257,6 +252,4 @@ def _preset(method: type[Kind], make: Callable[[], Setting], settings: dict[str,
             pseudo=PseudoSettings(rounds=2),
             **settings,
         )
-
-    preset.__doc__ = make.__doc__
-    return preset
+    )

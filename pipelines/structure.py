@@ -41,7 +41,7 @@ class Structure(Alignment):
     """Grey values that a difference of 1 in [-1, 1] stands for: 127.5 measures it in 0 to 255."""
     adversarial: Annotated[float, Ge(0)] = 1e-3
     """lambda_adv, weight of the adversarial loss on target maps; 0: feature level alone."""
-    discriminator: DiscriminatorSettings = field(default_factory=lambda: DiscriminatorSettings(kind="aspp"))
+    discriminator: DiscriminatorSettings = field(default_factory=lambda: DiscriminatorSettings(layers="aspp"))
     decoder_width: Annotated[int, Ge(8)] = 256
     """Channels of the decoder's residual blocks (UNIT: 256)."""
     adversaries: OptimiserSettings = field(default_factory=adversary)
@@ -82,6 +82,10 @@ class Structure(Alignment):
         source = self.segment(nets, batch.source.image, draw)
         loss, terms = self.supervised(source.levels, batch.source.label)
         learning = self.segmenting
+        if not self.others():
+            # Source only: even looking at the target would move the averages of batch normalisation.
+            yield learning, loss, terms
+            return
         target = self.segment(nets, batch.target.image, draw)
         maps = target.levels[0].float().softmax(1)
         if self.reconstruction > 0:
@@ -105,7 +109,7 @@ class Structure(Alignment):
         return difference.mean() if self.reduction == "mean" else difference.sum() / len(difference)
 
 
-PRESETS = presets(Structure, discriminator=DiscriminatorSettings(kind="aspp", width=16), decoder_width=64)
+PRESETS = presets(Structure, discriminator=DiscriminatorSettings(layers="aspp", width=16), decoder_width=64)
 
 
 def main() -> None:

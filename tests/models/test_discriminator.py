@@ -13,7 +13,7 @@ from models.settings import DiscriminatorSettings
 
 @pytest.mark.parametrize(("kind", "grid"), [("patch", (4, 6)), ("aspp", (64, 96))])
 def test_scores_lie_on_their_own_grid(kind, grid):
-    network = build_discriminator(DiscriminatorSettings(kind=kind, width=4), num_classes=5, seed=0)
+    network = build_discriminator(DiscriminatorSettings(layers=kind, width=4), num_classes=5, seed=0)
     assert network(torch.rand(2, 5, 128, 192)).shape == (2, 1, *grid)
 
 
@@ -33,7 +33,7 @@ def test_a_score_sees_a_square_of_the_stated_size(network, field):
 def test_widths_are_those_of_the_papers(kind):
     convolutions = [
         module
-        for module in build_discriminator(DiscriminatorSettings(kind=kind), 19, 0).modules()
+        for module in build_discriminator(DiscriminatorSettings(layers=kind), 19, 0).modules()
         if isinstance(module, nn.Conv2d)
     ]
     widths = [module.out_channels for module in convolutions]
@@ -52,8 +52,8 @@ def test_first_weights_are_a_function_of_the_seed():
 def test_settings_refuse_what_cannot_be():
     with pytest.raises(ValueError, match="width"):
         DiscriminatorSettings(width=0)
-    with pytest.raises(ValueError, match="kind"):
-        DiscriminatorSettings(kind="pixel")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="layers"):
+        DiscriminatorSettings(layers="pixel")  # type: ignore[arg-type]
 
 
 def test_frozen_network_passes_gradients_on_and_keeps_none():

@@ -33,11 +33,11 @@ METHODS: dict[str, Alignment] = {
     "adaptsegnet": AdaptSegNet(model=MODEL, augment=CROP, discriminator=SMALL),
     "single-level": AdaptSegNet(model=MODEL, augment=CROP, discriminator=SMALL, auxiliary=0),
     "least-squares": AdaptSegNet(
-        model=MODEL, augment=CROP, discriminator=SMALL, auxiliary=0, kind="least_squares", adversarial=0.01
+        model=MODEL, augment=CROP, discriminator=SMALL, auxiliary=0, objective="least_squares", adversarial=0.01
     ),
     "advent": AdvEnt(model=MODEL, augment=CROP, discriminator=SMALL),
     "structure": Structure(
-        model=MODEL, augment=CROP, discriminator=DiscriminatorSettings(kind="aspp", width=4), decoder_width=8
+        model=MODEL, augment=CROP, discriminator=DiscriminatorSettings(layers="aspp", width=4), decoder_width=8
     ),
 }
 every = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
@@ -181,3 +181,13 @@ def test_arms_of_structure_leave_out_what_does_not_count(weights, title, network
     assert isinstance(adapt, Train)
     assert (method.title, adapt.networks) == (title, networks)
     assert [name for names, _, _ in steps(method, method.networks(K)) for name in names] == list(networks)
+
+
+def test_source_only_arm_does_not_look_at_the_target():
+    method = dataclasses.replace(METHODS["structure"], reconstruction=0, adversarial=0)
+    seen, other = method.networks(K), method.networks(K)
+    list(steps(method, seen))
+    data = batch()
+    blank = dataclasses.replace(data, target=Images(torch.zeros_like(data.source.image)))
+    list(method.adaptation(other, blank, Generator().manual_seed(0)))
+    assert all(map(torch.equal, seen["segmenter"].buffers(), other["segmenter"].buffers()))

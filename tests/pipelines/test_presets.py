@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.config import flatten
 from orchestrator.method import Method
 from pipelines import adaptsegnet, advent, cbst, crst, drsl, minent, oracle, presets, structure
 from pipelines.presets import SETTINGS, Setting
@@ -55,6 +56,11 @@ def test_evaluation_images_are_not_those_of_training(preset):
 def test_training_takes_at_least_one_step(preset):
     setting = SETTINGS[preset]()
     assert all(train.steps or train.epochs for train in (setting.source, setting.adapt))
+
+
+def test_only_domains_have_a_kind_whose_change_drops_the_rest_of_the_group():
+    kinds = {name for offered in METHODS.values() for name in flatten(type(offered["toy"]())) if "kind" in name}
+    assert kinds == {f"pair.{domain}.kind" for domain in ("source", "target", "evaluation")}
 
 
 def test_every_pipeline_is_checked_here():
