@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from domains.sampler import EpochShuffle, generator
-from domains.samples import Labelled, PseudoLabelled, Unlabelled
+from domains.samples import Labelled, PseudoLabelled, PseudoLabelledSample, Unlabelled
 from domains.transforms import RandomCrop
 
 
@@ -42,6 +42,8 @@ class PseudoLabelledImages:
     """As in `LabelledImages`."""
     pseudo_label: Tensor
     """B x H x W int64 class ids, 255 where no label was selected."""
+    soft_label: Tensor | None = None
+    """B x K x H x W probabilities that the pseudo-labels stand for, where labels are soft."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,9 @@ class Batch:
         """Move to the device and turn images into float32 in [0, 1], channels last; labels into int64."""
         source = LabelledImages(_to_float(self.source.image, device), self.source.label.to(device).long())
         match self.target:
-            case PseudoLabelledImages(image, label):
-                return Batch(source, PseudoLabelledImages(_to_float(image, device), label.to(device).long()))
+            case PseudoLabelledImages(image, label, soft):
+                soft = None if soft is None else soft.to(device)
+                return Batch(source, PseudoLabelledImages(_to_float(image, device), label.to(device).long(), soft))
             case Images(image):
                 return Batch(source, Images(_to_float(image, device)))
         return Batch(source, None)
@@ -65,11 +68,22 @@ class Batch:
         """Page-locked copy, which the loader asks for where the device is a GPU."""
         source = LabelledImages(self.source.image.pin_memory(), self.source.label.pin_memory())
         match self.target:
-            case PseudoLabelledImages(image, label):
-                return Batch(source, PseudoLabelledImages(image.pin_memory(), label.pin_memory()))
+            case PseudoLabelledImages(image, label, soft):
+                soft = None if soft is None else soft.pin_memory()
+                return Batch(source, PseudoLabelledImages(image.pin_memory(), label.pin_memory(), soft))
             case Images(image):
                 return Batch(source, Images(image.pin_memory()))
         return Batch(source, None)
+
+
+@dataclass(frozen=True)
+class Mining:
+    """Target crops around rare classes (CRST's public code)."""
+
+    classes: tuple[int, ...]
+    """Ids of the rare classes."""
+    chance: float
+    """Probability that the crop of an image with labels of such a class is centred on one of its pixels."""
 
 
 class Feed(Dataset[Batch]):
@@ -87,6 +101,8 @@ class Feed(Dataset[Batch]):
         key: (seed, stage name).
         translated: translated copies of the source images by the same index (input space adaptation), or None.
         translated_ratio: probability that a draw takes the translated copy.
+        source_share: share of the source images that take part, drawn anew for each key.
+        mining: where target crops lie, or None: anywhere.
     """
 
     def __init__(
@@ -98,10 +114,13 @@ class Feed(Dataset[Batch]):
         key: tuple[int, str],
         translated: Unlabelled | None = None,
         translated_ratio: float = 0.0,
+        source_share: float = 1.0,
+        mining: Mining | None = None,
     ) -> None:
         self.source, self.target, self.crop, self.batch, self.key = source, target, crop, batch, key
-        self.translated, self.translated_ratio = translated, translated_ratio
-        self._source_order = EpochShuffle(len(source), (*key, "source"))
+        self.translated, self.translated_ratio, self.mining = translated, translated_ratio, mining
+        self._chosen = chosen(len(source), source_share, key)
+        self._source_order = EpochShuffle(len(self._chosen), (*key, "source"))
         self._target_order = EpochShuffle(len(target), (*key, "target")) if target else None
 
     def __getitem__(self, micro: int) -> Batch:
@@ -112,28 +131,53 @@ class Feed(Dataset[Batch]):
 
     def _source_at(self, position: int) -> tuple[Tensor, Tensor]:
         draw = generator(*self.key, "source", position)
-        index = self._source_order[position]
+        index = self._chosen[self._source_order[position]]
         sample = self.source.sample(index)
         image = sample.image
         if self.translated and torch.rand((), generator=draw) < self.translated_ratio:
             image = self.translated.sample(index).image
-        image, label = self.crop(image, sample.label, draw)
-        assert label is not None
-        return image, label
+        return self.crop(image, sample.label, draw)
 
     def _target_batch(self, micro: int) -> Images | PseudoLabelledImages | None:
         if self.target is None or self._target_order is None:
             return None
-        images, labels = [], []
+        images, labels, soft = [], [], []
         for position in range(micro * self.batch[1], (micro + 1) * self.batch[1]):
             sample = self.target.sample(self._target_order[position])
-            given = getattr(sample, "pseudo_label", None)
-            image, label = self.crop(sample.image, given, generator(*self.key, "target", position))
-            images.append(image)
-            labels.append(label)
-        if labels[0] is None:
+            draw = generator(*self.key, "target", position)
+            labelled = isinstance(sample, PseudoLabelledSample)
+            centre = self._rare_pixel(sample.pseudo_label, draw) if labelled else None
+            cut = self.crop.draw((sample.image.shape[1], sample.image.shape[2]), draw, centre)
+            images.append(self.crop.image(sample.image, cut))
+            if labelled:
+                labels.append(self.crop.label(sample.pseudo_label, cut))
+                soft += [self.crop.soft_label(sample.soft_label, cut)] if sample.soft_label else []
+        if not labels:
             return Images(torch.stack(images))
-        return PseudoLabelledImages(torch.stack(images), torch.stack(labels))
+        return PseudoLabelledImages(torch.stack(images), torch.stack(labels), torch.stack(soft) if soft else None)
+
+    def _rare_pixel(self, label_HW: Tensor, draw: torch.Generator) -> tuple[int, int] | None:
+        """A pixel for the middle of the crop: of a rare class that the image shows, and in it, both uniformly."""
+        if self.mining is None or torch.rand((), generator=draw) >= self.mining.chance:
+            return None
+        shown = [rare for rare in self.mining.classes if (label_HW == rare).any()]
+        if not shown:
+            return None
+        places = (label_HW == shown[_below(len(shown), draw)]).nonzero()
+        row, column = places[_below(len(places), draw)].tolist()
+        return row, column
+
+
+def chosen(count: int, share: float, key: tuple[int, str]) -> list[int]:
+    """The images that a stage uses: a share of them (at least one), drawn from the key; all in order where it is 1."""
+    if share >= 1:
+        return list(range(count))
+    order = EpochShuffle(count, (*key, "chosen"))
+    return [order[position] for position in range(max(1, round(share * count)))]
+
+
+def _below(limit: int, draw: torch.Generator) -> int:
+    return int(torch.randint(limit, (), generator=draw))
 
 
 def _to_float(image: Tensor, device: torch.device) -> Tensor:

@@ -19,9 +19,9 @@ TOY_SIZE = (128, 256)
 """Height and width in pixels of the toy city where the run sets none."""
 
 _FIELDS = {
-    "toycity": {"split", "style", "count"},
-    "camvid": {"root", "split", "list", "count"},
-    "folder": {"root", "list", "count", "images", "labels", "label_space"},
+    "toycity": {"split", "style", "count", "height", "width"},
+    "camvid": {"root", "split", "list", "count", "height", "width"},
+    "folder": {"root", "list", "count", "height", "width", "images", "labels", "label_space"},
     "none": set(),
 }
 
@@ -152,12 +152,13 @@ def _translation_problems(source: DomainSettings, isa: IsaSettings, space: Label
 
 
 def _size_problems(pair: PairSettings, augment: AugmentSettings) -> list[str]:
-    height, width = pair.height, pair.width
-    if height < 0 or width < 0 or (height == 0) != (width == 0):
-        return [f"height and width must both be 0 or both be positive, got {height} and {width}"]
-    if height and (augment.crop_height > height or augment.crop_width > width):
-        crop = f"{augment.crop_height}x{augment.crop_width}"
-        return [f"the crop ({crop}, height x width) must fit in the images ({height}x{width})"]
+    for size in (pair, pair.source, pair.target, pair.evaluation):
+        if size.height < 0 or size.width < 0 or (size.height == 0) != (size.width == 0):
+            return [f"height and width must both be 0 or both be positive, got {size.height} and {size.width}"]
+    for height, width in (pair.size_of(pair.source), pair.size_of(pair.target)):
+        if height and (augment.crop_height > height or augment.crop_width > width):
+            crop = f"{augment.crop_height}x{augment.crop_width}"
+            return [f"the crop ({crop}, height x width) must fit in the images ({height}x{width})"]
     return []
 
 
@@ -175,9 +176,9 @@ def _augment_problems(augment: AugmentSettings) -> list[str]:
         for name, limit in limits.items()
         if not 0 <= getattr(augment, name) <= limit
     ]
-    if augment.crop_height < 1 or augment.crop_width < 1:
+    if augment.crop_height < 0 or augment.crop_width < 0:
         crop = f"{augment.crop_height}x{augment.crop_width}"
-        problems.append(f"the crop must be at least 1x1 pixels, got {crop}")
+        problems.append(f"the crop must be at least 1x1 pixels, or 0 for the image's own size, got {crop}")
     if not 0 < augment.scale_min <= augment.scale_max:
         scales = f"{augment.scale_min} and {augment.scale_max}"
         problems.append(f"scales must satisfy 0 < scale_min <= scale_max, got {scales}")

@@ -19,6 +19,7 @@ from domains.labels import LabelSpace, remap
 from losses.ignore import IGNORE
 
 if TYPE_CHECKING:
+    from domains.selection import SoftLabel
     from domains.shards import PseudoLabels
 
 
@@ -46,6 +47,8 @@ class PseudoLabelledSample:
     image: Tensor
     pseudo_label: Tensor
     id: str
+    soft_label: SoftLabel | None = None
+    """What the pseudo-label stands for, where labels are soft."""
 
 
 class Reader(Protocol):
@@ -93,6 +96,10 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def label(self, index: int) -> Tensor:
+        """Return a label alone."""
+        return self.reader.label(index)
+
     def sample(self, index: int) -> LabelledSample:
         """Return one image with its label."""
         return LabelledSample(self.reader.image(index), self.reader.label(index), self.ids[index])
@@ -137,7 +144,7 @@ class PseudoLabelled:
                 f"{sample.id}: the image is {tuple(sample.image.shape[1:])} pixels (height, width) but its "
                 f"pseudo-label {tuple(pseudo_label.shape)}: label this domain again at the present size"
             )
-        return PseudoLabelledSample(sample.image, pseudo_label, sample.id)
+        return PseudoLabelledSample(sample.image, pseudo_label, sample.id, self.labels.soft_label(sample.id))
 
 
 class _Wrapper:

@@ -53,15 +53,37 @@ def upsampled_strips(logits_Khw: Tensor, size: tuple[int, int], rows: int = 64) 
         raise ValueError("logits hold NaN or infinity: the network diverged, no pseudo-label can be trusted")
     low_height, (height, width) = logits_Khw.shape[1], size
     wide_KhW = F.interpolate(logits_Khw[None].float(), size=(low_height, width), mode="bilinear", align_corners=True)[0]
-    # In float64: a row that falls on a grid row must not slip to the one before.
-    place_H = torch.arange(height, device=logits_Khw.device, dtype=torch.float64)
-    place_H = place_H * ((low_height - 1) / max(height - 1, 1))
-    above_H = place_H.long().clamp(max=low_height - 1)
-    below_H = (above_H + 1).clamp(max=low_height - 1)
-    weight_H1 = (place_H - above_H).float().unsqueeze(1)
+    above_H, below_H, weight_H = _neighbours(torch.arange(height, device=logits_Khw.device), height, low_height)
     for first in range(0, height, rows):
         strip = slice(first, min(first + rows, height))
-        yield strip, torch.lerp(wide_KhW[:, above_H[strip]], wide_KhW[:, below_H[strip]], weight_H1[strip])
+        yield strip, torch.lerp(wide_KhW[:, above_H[strip]], wide_KhW[:, below_H[strip]], weight_H[strip, None])
+
+
+def upsampled_at(logits_Khw: Tensor, size: tuple[int, int], rows_R: Tensor, columns_C: Tensor) -> Tensor:
+    """The same upsampling at the crossings of some rows and columns alone.
+
+    Args:
+        logits_Khw: logits at feature resolution; half precision is upcast to float32 first.
+        size: H, W of the full image.
+        rows_R: rows in [0, H).
+        columns_C: columns in [0, W).
+
+    Returns:
+        Logits K x R x C.
+    """
+    logits_Khw = logits_Khw.float()
+    left_C, right_C, weight_C = _neighbours(columns_C, size[1], logits_Khw.shape[2])
+    above_R, below_R, weight_R = _neighbours(rows_R, size[0], logits_Khw.shape[1])
+    wide_KhC = torch.lerp(logits_Khw[..., left_C], logits_Khw[..., right_C], weight_C)
+    return torch.lerp(wide_KhC[:, above_R], wide_KhC[:, below_R], weight_R[:, None])
+
+
+def _neighbours(place: Tensor, length: int, low_length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Grid points before and after places of a longer axis (align_corners=True), and the weight of those after."""
+    # In float64: a row that falls on a grid row must not slip to the one before.
+    exact = place.double() * ((low_length - 1) / max(length - 1, 1))
+    before = exact.long().clamp(max=low_length - 1)
+    return before, (before + 1).clamp(max=low_length - 1), (exact - before).float()
 
 
 def score_strips(views: Sequence[Tensor], size: tuple[int, int], rows: int = 64) -> Iterator[tuple[slice, Tensor]]:
@@ -188,15 +210,20 @@ def _lower_edges(num_classes: int) -> np.ndarray:
     return edges
 
 
-def select(score_KHW: Tensor, threshold_K: np.ndarray) -> Tensor:
+def select(score_KHW: Tensor, threshold_K: np.ndarray, softness: float = 0.0) -> Tensor:
     """Label each pixel with the class that exceeds its threshold most, if one does.
 
     `argmax_c P_c / k_c`, kept where the maximum is at least 1. The division can change the class: a rare
     class with a low threshold wins over a more probable one.
 
+    With a softness a > 0 the label stands for the soft one of `soft_label`, and is kept where that costs less than
+    no label: `sum_c -y_c log P_c + a sum_c y_c log y_c < sum_c -y_c log k_c` (CRST's LRENT). With the closed form
+    of y this is `sum_c (P_c / k_c)^(1/a) > 1`, which for a -> 0 is the rule above.
+
     Args:
         score_KHW: log-probabilities up to a constant per pixel, e.g. logits.
-        threshold_K: probabilities in (0, 1], as of `thresholds`; 1 admits nothing.
+        threshold_K: probabilities in (0, 1], as of `thresholds`; 1 admits nothing by itself.
+        softness: alpha of LRENT (paper: 0.25), 0 for hard labels.
 
     Returns:
         label_HW, uint8, 255 where nothing was selected.
@@ -212,17 +239,48 @@ def select(score_KHW: Tensor, threshold_K: np.ndarray) -> Tensor:
     log_threshold_K = torch.from_numpy(np.log(threshold_K)).to(relative_KHW)
     # log1p keeps the winner's own log-probability exact down to 1e-34, where log_softmax would give 0.
     log_prob_KHW = relative_KHW - losers_HW.log1p()
-    excess_HW, label_HW = (log_prob_KHW - log_threshold_K[:, None, None]).max(0)
+    ratio_KHW = log_prob_KHW - log_threshold_K[:, None, None]
+    excess_HW, label_HW = ratio_KHW.max(0)
+    if softness > 0:
+        return label_HW.where((ratio_KHW / softness).logsumexp(0) > 0, IGNORE).to(torch.uint8)
     return label_HW.where(excess_HW >= 0, IGNORE).to(torch.uint8)
 
 
-def pseudo_label(views: Sequence[Tensor], size: tuple[int, int], threshold_K: np.ndarray, rows: int = 64) -> Tensor:
+def pseudo_label(
+    views: Sequence[Tensor], size: tuple[int, int], threshold_K: np.ndarray, rows: int = 64, softness: float = 0.0
+) -> Tensor:
     """Pseudo-label of one whole image: `select` on every strip of `score_strips`.
 
     Returns:
         label_HW, uint8, on the device of the views.
     """
-    return torch.cat([select(score_KrW, threshold_K) for _, score_KrW in score_strips(views, size, rows)])
+    return torch.cat([select(score_KrW, threshold_K, softness) for _, score_KrW in score_strips(views, size, rows)])
+
+
+@dataclass(frozen=True)
+class SoftLabel:
+    """The soft pseudo-label of one image (CRST's LRENT): `y_c` proportional to `(P_c / k_c)^(1/a)`.
+
+    Kept as the low-resolution logits it follows from, since full-size probabilities of every image fill disks.
+    """
+
+    views: Sequence[Tensor]
+    """logits_Khw of each view, a mirrored view mirrored back."""
+    size: tuple[int, int]
+    """H, W of the image."""
+    threshold_K: np.ndarray
+    softness: float
+    """a above 0."""
+
+    def at(self, rows_R: Tensor, columns_C: Tensor) -> Tensor:
+        """Probabilities K x R x C, float32, at the crossings of these rows and columns of the image."""
+        scores = [upsampled_at(view, self.size, rows_R, columns_C) for view in self.views]
+        score_KRC = scores[0]
+        if len(scores) > 1:
+            score_KRC = torch.stack([score.log_softmax(0) for score in scores]).logsumexp(0)
+        log_threshold_K = torch.from_numpy(np.log(self.threshold_K)).to(score_KRC)
+        # The softmax over classes leaves out what is the same for all, so scores serve as log-probabilities.
+        return ((score_KRC - log_threshold_K[:, None, None]) / self.softness).softmax(0)
 
 
 def portion_of_round(round_index: int, initial: float = 0.2, step: float = 0.05, maximum: float = 0.5) -> float:

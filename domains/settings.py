@@ -26,6 +26,10 @@ class DomainSettings:
     """Look of the toy city: the synthetic source (game) or the real-looking target (street)."""
     count: int = 0
     """Number of images to use, the first ones; 0 = all (toy city: 400 for train, 100 otherwise)."""
+    height: int = 0
+    """Height in pixels of this domain's images where it differs from the pair's; 0 = as the pair's."""
+    width: int = 0
+    """Width in pixels of this domain's images where it differs from the pair's; 0 = as the pair's."""
     images: str = ""
     """Folder kind: folder of the images, relative to root, searched recursively."""
     labels: str = ""
@@ -51,15 +55,19 @@ class PairSettings:
     width: int = 0
     """Width in pixels that images and labels are resized to when read; 0 = as they are."""
 
+    def size_of(self, domain: DomainSettings) -> tuple[int, int]:
+        """Height and width that a domain is read at; 0 = as its images are."""
+        return (domain.height, domain.width) if domain.height else (self.height, self.width)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentSettings:
     """Random crops, and random colour and blur on the device; a strength of 0 switches a change off."""
 
     crop_height: int
-    """Height of a training crop in pixels."""
+    """Height of a training crop in pixels; 0 = that of the image."""
     crop_width: int
-    """Width of a training crop in pixels."""
+    """Width of a training crop in pixels; 0 = that of the image."""
     scale_min: float = 0.5
     """Smallest random scale."""
     scale_max: float = 1.5

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from domains.arrow import open_table, sha256_of, write_rows, write_text
 from domains.errors import DataError
+from domains.selection import SoftLabel
 
 if TYPE_CHECKING:
     from datasets import Features, Value
@@ -86,8 +87,14 @@ class Manifest:
     """Threshold of every class by name."""
     class_counts: Mapping[str, int]
     """Number of selected pixels of every class by name."""
+    predicted_counts: Mapping[str, int]
+    """Number of pixels predicted as every class by name."""
     shards: Mapping[str, str]
     """File name and sha256 of every shard, in order."""
+    softness: float = 0.0
+    """Above 0: labels are soft (`domains.selection.SoftLabel`)."""
+    scores: Mapping[str, str] = field(default_factory=dict)
+    """File name and sha256 of every shard of scores, in order, which soft labels follow from."""
 
 
 def write_shard(path: Path, rows: Iterable[LabelRow], metadata: Mapping[str, str]) -> str:
@@ -115,10 +122,15 @@ def read_scores(path: Path) -> Iterator[ScoreRow]:
     """
     table = open_table(path)
     for row in range(table.num_rows):
-        facts = {name: table.column(name)[row].as_py() for name in ("id", "index", "height", "width", "shape")}
-        shape = facts.pop("shape")
-        logits = _decompressed(table.column("logits")[row], np.dtype(np.float16), int(np.prod(shape)))
-        yield ScoreRow(**facts, logits_Khw=torch.from_numpy(logits.reshape(shape)))
+        yield read_score(table, row)
+
+
+def read_score(table: pa.Table, row: int) -> ScoreRow:
+    """Return one row of a score shard."""
+    facts = {name: table.column(name)[row].as_py() for name in ("id", "index", "height", "width", "shape")}
+    shape = facts.pop("shape")
+    logits = _decompressed(table.column("logits")[row], np.dtype(np.float16), int(np.prod(shape)))
+    return ScoreRow(**facts, logits_Khw=torch.from_numpy(logits.reshape(shape)))
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -150,9 +162,10 @@ def verify(folder: Path) -> list[str]:
     Raises:
         DataError: if there is no valid manifest.
     """
+    manifest = read_manifest(folder)
     return [
         name
-        for name, digest in read_manifest(folder).shards.items()
+        for name, digest in {**manifest.shards, **manifest.scores}.items()
         if not (folder / name).is_file() or sha256_of(folder / name) != digest
     ]
 
@@ -200,9 +213,23 @@ class PseudoLabels:
         shard, row = self._places[id]
         return read_plane(self._tables[shard], row)
 
+    def soft_label(self, id: str) -> SoftLabel | None:
+        """Return the soft pseudo-label of an image; None where labels are hard."""
+        manifest = self.manifest
+        if not manifest.softness:
+            return None
+        shard, row = self._places[id]
+        scores = read_score(self._score_tables[shard], row)
+        thresholds = np.array(list(manifest.thresholds.values()))
+        return SoftLabel(list(scores.logits_Khw), (scores.height, scores.width), thresholds, manifest.softness)
+
     @cached_property
     def _tables(self) -> list[pa.Table]:
         return [open_table(self.folder / name) for name in self.manifest.shards]
+
+    @cached_property
+    def _score_tables(self) -> list[pa.Table]:
+        return [open_table(self.folder / name) for name in self.manifest.scores]
 
     @cached_property
     def _places(self) -> dict[str, tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Pixel-wise cross-entropy (DRSL, Eq. 1 and 2).
+"""Pixel-wise cross-entropy (DRSL, Eq. 1 and 2; with soft labels CRST's LRENT).
 
 Shapes: B batch, K classes, H W pixels. Label 255 is ignored.
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from losses.ignore import IGNORE
-from losses.numeric import at_least_float32, check_choice
+from losses.numeric import at_least_float32, check_choice, masked_mean
 
 Reduction = Literal["valid", "all"]
 
@@ -41,3 +41,18 @@ def cross_entropy(logits_BKHW: Tensor, label_BHW: Tensor, reduction: Reduction =
     if reduction == "all":
         return loss_BHW.mean()
     return loss_BHW.sum() / (label_BHW != IGNORE).sum().clamp(min=1)
+
+
+def soft_cross_entropy(logits_BKHW: Tensor, soft_BKHW: Tensor, label_BHW: Tensor) -> Tensor:
+    """Cross-entropy against soft labels: mean over selected pixels of `-sum_c y_c log p_c` (CRST, LRENT).
+
+    Args:
+        logits_BKHW: unnormalised scores, any float; half precision is upcast to float32.
+        soft_BKHW: probabilities y, at the label's resolution.
+        label_BHW: the labels these stand for; 255 leaves a pixel out.
+
+    Returns:
+        A scalar, at least the entropy of the soft labels; exactly 0 with zero gradient if every pixel is left out.
+    """
+    log_prob_BKHW = at_least_float32(logits_BKHW).log_softmax(1)
+    return masked_mean(-(soft_BKHW * log_prob_BKHW).sum(1), label_BHW != IGNORE)

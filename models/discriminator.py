@@ -69,8 +69,14 @@ def frozen(network: nn.Module) -> Callable[..., Any]:
     Works on a network that is wrapped for data-parallel training too, since it leaves the wrapper out: switching
     `requires_grad` off for a while would upset the wrapper's count of gradients.
     """
-    module = getattr(network, "module", network)
-    assert isinstance(module, nn.Module)
+    module = unwrapped(network)
     fixed = {name: value.detach() for name, value in module.named_parameters()}
     fixed |= {name: value.clone() for name, value in module.named_buffers()}
     return lambda *inputs: functional_call(module, fixed, inputs)
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network itself, where it may be wrapped for data-parallel training."""
+    module = getattr(network, "module", network)
+    assert isinstance(module, nn.Module)
+    return module

@@ -93,13 +93,18 @@ class Segmenter(nn.Module):
         ]
 
 
-def set_train_mode(module: nn.Module, batchnorm: Literal["train", "eval"]) -> None:
+def set_train_mode(
+    module: nn.Module, batchnorm: Literal["train", "eval"], affine: Literal["trained", "frozen"] = "trained"
+) -> None:
     """Put a network in training mode, its batch normalisation in the given one.
 
-    In "eval" mode the layers apply their running statistics and leave them as they are (CBST, CRST, DRSL).
-    `Module.train()` undoes this: call the function in its place, e.g. after every evaluation.
+    In "eval" mode the layers apply their running statistics and leave them as they are (CBST, CRST, DRSL); with
+    "frozen" affine parameters their scale and shift get no gradient (AdaptSegNet, CRST).
+    `Module.train()` undoes the mode: call the function in its place, e.g. after every evaluation.
     """
     module.train()
     for layer in module.modules():
         if isinstance(layer, _BatchNorm):
             layer.train(batchnorm == "train")
+            for parameter in layer.parameters():
+                parameter.requires_grad_(affine == "trained")

@@ -62,7 +62,7 @@ def open_domains(method: Method) -> Domains:
     space = label_space(pair.label_space)
 
     def reader(settings: DomainSettings, *, resize_labels: bool = True) -> Reader:
-        return open_reader(settings, space, method.root, pair.height, pair.width, resize_labels=resize_labels)
+        return open_reader(settings, space, method.root, *pair.size_of(settings), resize_labels=resize_labels)
 
     target = reader(pair.target)
     return Domains(

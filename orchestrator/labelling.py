@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from domains.arrow import intact_digest, open_table
 from domains.metrics import confusion_matrix, mean_iou, named, precision_per_class
@@ -39,6 +39,7 @@ from domains.shards import (
     write_scores,
     write_shard,
 )
+from domains.statistics import log_spatial_prior, with_prior
 from losses.ignore import IGNORE
 from orchestrator.context import Context
 from orchestrator.errors import StageFailed
@@ -46,6 +47,7 @@ from orchestrator.files import digest
 from orchestrator.inference import Predictor
 from orchestrator.runfolder import MODEL
 from orchestrator.stages import Label
+from orchestrator.statistics import COUNTS as STATISTICS
 from orchestrator.tasks import run_tasks, split
 
 COUNTS = "confidence.safetensors"
@@ -66,6 +68,8 @@ class Part:
     precision: str
     labeller: str
     """Digest of the model's weights, and how it predicts."""
+    prior: Path | None
+    """File of the source's statistics, where they weigh the predictions."""
 
     @property
     def origin(self) -> dict[str, str]:
@@ -74,7 +78,7 @@ class Part:
 
     @property
     def scores(self) -> Path:
-        """Low-resolution logits; removed when the labels are written."""
+        """Low-resolution logits; removed when the labels are written, unless these are soft."""
         return self.folder / f"scores-{self.number:03d}.arrow"
 
     @property
@@ -94,11 +98,13 @@ class Cut:
 
     part: Part
     thresholds: np.ndarray
+    softness: float
 
     @property
     def origin(self) -> dict[str, str]:
         """What the label shard is made from."""
-        return {**self.part.origin, "thresholds": ",".join(float(k).hex() for k in self.thresholds)}
+        thresholds = ",".join(float(k).hex() for k in self.thresholds)
+        return {**self.part.origin, "thresholds": thresholds, "softness": str(self.softness)}
 
     @property
     def digest(self) -> str | None:
@@ -156,13 +162,15 @@ def run(stage: Label, context: Context) -> dict[str, Any]:
         counts = functools.reduce(operator.add, _score(parts, stage, context))
         counts.write(folder / COUNTS, parts[0].labeller)
     cut = thresholds(counts.histogram, stage.portion)
-    cuts = [Cut(part, cut) for part in parts]
+    cuts = [Cut(part, cut, stage.softness) for part in parts]
     missing = [cut for cut in cuts if cut.digest is None]
-    _score([cut.part for cut in missing], stage, context)
+    _score(parts if stage.softness else [cut.part for cut in missing], stage, context)
     run_tasks(select_part, missing, method.compute, f"{stage.name}: select")
     inspections = [Inspection(part, context.domains.truth) for part in parts]
     found = run_tasks(inspect_part, inspections, method.compute, f"{stage.name}: inspect")
     selected, confusion = (np.sum(values, axis=0) for values in zip(*found, strict=True))
+    predicted = counts.histogram.counts.sum(1)
+    kept = {part.scores.name: str(intact_digest(part.scores, part.origin)) for part in parts} if stage.softness else {}
     write_manifest(
         folder,
         Manifest(
@@ -170,16 +178,18 @@ def run(stage: Label, context: Context) -> dict[str, Any]:
             portion=stage.portion,
             thresholds=dict(zip(space.classes, cut.tolist(), strict=True)),
             class_counts=dict(zip(space.classes, selected.tolist(), strict=True)),
+            predicted_counts=dict(zip(space.classes, predicted.tolist(), strict=True)),
             shards={cut.part.labels.name: str(cut.digest) for cut in cuts},
+            softness=stage.softness,
+            scores=kept,
         ),
     )
-    for path in folder.glob("scores-*"):
+    for path in [] if stage.softness else folder.glob("scores-*"):
         path.unlink()
     if not selected.any():
         raise StageFailed(
             f"{stage.name}: not one pixel of the target was labelled; thresholds {named(cut, space.classes)}"
         )
-    predicted = counts.histogram.counts.sum(1)
     share = np.divide(selected, predicted, out=np.full(len(space), np.nan), where=predicted > 0)
     measured = context.domains.truth is not None
     return {
@@ -197,6 +207,9 @@ def make_parts(stage: Label, context: Context) -> list[Part]:
     model = (context.folders[stage.by] / MODEL).absolute()
     compute, target = context.method.compute, context.domains.target
     labeller = f"{digest(model / 'model.safetensors')} flip={stage.flip} {compute.precision}"
+    prior = (context.folders[stage.prior] / STATISTICS).absolute() if stage.prior else None
+    if prior:
+        labeller += f" prior={digest(prior)}"
     return [
         Part(
             number=number,
@@ -208,6 +221,7 @@ def make_parts(stage: Label, context: Context) -> list[Part]:
             flip=stage.flip,
             precision=compute.precision,
             labeller=labeller,
+            prior=prior,
         )
         for number, indices in enumerate(split(len(target), compute.tasks))
     ]
@@ -220,14 +234,16 @@ def score_part(part: Part) -> None:
     """
     predictor = Predictor(part.model, part.precision, part.flip)
     histogram, entropy = ConfidenceHistogram.empty(part.num_classes), SelfEntropy()
+    prior = log_spatial_prior(load_file(part.prior)["places"]) if part.prior else None
 
     def rows() -> Iterator[ScoreRow]:
         nonlocal entropy
         for index in part.indices:
             sample = part.target.sample(index)
             height, width = sample.image.shape[1:]
+            logits = predictor.logits(sample.image)
             # Counted as they are stored, in half precision, so that thresholds and selection see the same numbers.
-            views = predictor.logits(sample.image).half()
+            views = (logits if prior is None else with_prior(logits, prior)).half()
             for _, scores in score_strips(list(views), (height, width)):
                 histogram.add(*confidence_log_odds(scores))
                 entropy += self_entropy(scores)
@@ -243,7 +259,8 @@ def select_part(cut: Cut) -> None:
 
     def rows() -> Iterator[LabelRow]:
         for row in read_scores(cut.part.scores):
-            label = pseudo_label(list(row.logits_Khw), (row.height, row.width), cut.thresholds)
+            size = (row.height, row.width)
+            label = pseudo_label(list(row.logits_Khw), size, cut.thresholds, softness=cut.softness)
             yield LabelRow(row.id, row.index, label)
 
     write_shard(cut.part.labels, rows(), cut.origin)

@@ -97,10 +97,11 @@ class Loop:
             load_start(self.networks, job.method.exported, job.start)
         for network in self.networks.values():
             network.to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            set_train_mode(network, self.settings.batchnorm)
+            set_train_mode(network, self.settings.batchnorm, self.settings.affine)
         learning = dict.fromkeys(self.networks, self.settings) | dict(self.stage.optimisers)
         raw = {name: make_optimiser(job.method, name, net, learning[name]) for name, net in self.networks.items()}
-        self.schedules = {name: make_schedule(raw[name], learning[name], job.steps) for name in raw}
+        span = self.settings.schedule_steps or job.steps
+        self.schedules = {name: make_schedule(raw[name], learning[name], span) for name in raw}
         self._writer = hold(job.folder / CHECKPOINTS) if self.accelerator.is_main_process else None
         self.step = self._resume(raw)
         self.wrapped = {name: self.accelerator.prepare(net) for name, net in self.networks.items()}

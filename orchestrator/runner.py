@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from domains.settings import DomainSettings, PairSettings
-from orchestrator import evaluation, labelling, panels, training
+from orchestrator import evaluation, labelling, panels, statistics, training
 from orchestrator.checkpoints import newest_verified
 from orchestrator.context import Context, open_domains
 from orchestrator.environment import describe as describe_environment
@@ -29,12 +29,13 @@ from orchestrator.runfolder import (
     finished_stage,
     reuse_stage,
 )
-from orchestrator.stages import Evaluate, Label, Panels, Stage, Train
+from orchestrator.stages import Evaluate, Label, Panels, Stage, Statistics, Train
 from orchestrator.summary import build_summary, config_of, show_result
 
 RUNNERS: dict[type, Callable[[Any, Context], dict[str, Any]]] = {
     Train: training.run,
     Label: labelling.run,
+    Statistics: statistics.run,
     Evaluate: evaluation.run,
     Panels: panels.run,
 }
@@ -139,6 +140,8 @@ def _domains_of(stage: Stage, pair: PairSettings) -> list[DomainSettings]:
         return [pair.evaluation]
     if isinstance(stage, Train):
         return [pair.source, *([pair.target] if stage.target else [])]
+    if isinstance(stage, Statistics):
+        return [pair.source]
     return [pair.target]
 
 

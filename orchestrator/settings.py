@@ -58,6 +58,9 @@ class TrainSettings(OptimiserSettings):
 
     steps: Annotated[int, Ge(0)] = 0
     """Optimiser steps; 0: `epochs` passes over the stage's images."""
+    schedule_steps: Annotated[int, Ge(0)] = 0
+    """Steps that the schedules of all its networks run over; 0: the stage's own (AdaptSegNet stops at 150,000 of
+    250,000)."""
     epochs: Annotated[int, Ge(0)] = 0
     """Passes over the images (target images in adaptation); counts only where steps is 0."""
     source_batch: Annotated[int, Ge(1)] = 2
@@ -66,6 +69,8 @@ class TrainSettings(OptimiserSettings):
     """Target images in a worker's micro-batch; only stages that use the target read them."""
     batchnorm: Literal["train", "eval"] = "train"
     """train: batch statistics, running averages follow; eval: the running averages stay as they are."""
+    affine: Literal["trained", "frozen"] = "trained"
+    """Scale and shift of batch normalisation; the public codes of AdaptSegNet and CRST leave them as they are."""
     clip: Annotated[float, Ge(0)] = 0.0
     """Largest gradient norm; 0 leaves gradients as they are."""
     log_every: Annotated[int, Ge(1)] = 10

@@ -30,6 +30,12 @@ class Train:
     """"": source alone; "target": unlabelled target images; else the labelling stage whose labels join them."""
     translated: IsaSettings | None = None
     """Input space adaptation of the source images, where the stage uses it."""
+    source_share: float = 1.0
+    """Share of the source images that it trains on, in (0, 1]."""
+    mining: float = 0.0
+    """Chance that a target crop is centred on a pixel of a rare class, in [0, 1]; needs pseudo-labels."""
+    rare: float = 0.0
+    """A class is rare where a smaller share of the target's pixels is predicted as it."""
     uses: tuple[object, ...] = ()
     """Further settings that decide the outcome: part of the stage's fingerprint."""
 
@@ -51,11 +57,24 @@ class Label:
     """Share of each class's predicted pixels that is kept, in (0, 1]."""
     flip: bool = False
     """Average each prediction with that of the mirrored image."""
+    softness: float = 0.0
+    """Above 0: labels are soft (`domains.selection.SoftLabel`)."""
+    prior: str = ""
+    """Statistics stage whose places of classes weigh the predictions; "": none does."""
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Stages whose output this one reads."""
-        return (self.by,)
+        return (self.by, *([self.prior] if self.prior else []))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """Count where in the image each class of the source occurs (`orchestrator.statistics`)."""
+
+    name: str
+    needs: tuple[str, ...] = ()
+    """Stages whose output this one reads: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,4 +110,4 @@ class Panels:
         return (*(stage for _, stage in self.models), *((self.labels[1],) if self.labels else ()))
 
 
-Stage = Train | Label | Evaluate | Panels
+Stage = Train | Label | Statistics | Evaluate | Panels

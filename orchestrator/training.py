@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from domains.errors import DataError
-from domains.feed import Feed
+from domains.feed import Feed, Mining
 from domains.registry import open_translated
 from domains.samples import PseudoLabelled, Unlabelled
-from domains.shards import PseudoLabels
+from domains.shards import Manifest, PseudoLabels
 from domains.transforms import RandomCrop
 from orchestrator import loop
 from orchestrator.context import Context, protocol
@@ -70,14 +70,17 @@ def make_job(stage: Train, context: Context) -> loop.TrainJob:
     """What the workers of a stage are sent."""
     method, domains = context.method, context.domains
     target: Unlabelled | PseudoLabelled | None = None
+    mining = None
     if stage.target == TARGET:
         target = domains.target
     elif stage.target:
-        target = PseudoLabelled(domains.target, PseudoLabels(context.folders[stage.target]))
+        labels = PseudoLabels(context.folders[stage.target])
+        target = PseudoLabelled(domains.target, labels)
+        mining = Mining(rare_classes(labels.manifest, stage.rare), stage.mining) if stage.mining else None
     settings, isa, pair = stage.settings, stage.translated, method.pair
     translated = None
     if isa and isa.translator == "folder":
-        translated = Unlabelled(open_translated(domains.source.reader, isa, method.root, pair.height, pair.width))
+        translated = Unlabelled(open_translated(domains.source.reader, isa, method.root, *pair.size_of(pair.source)))
     feed = Feed(
         domains.source,
         target,
@@ -86,6 +89,8 @@ def make_job(stage: Train, context: Context) -> loop.TrainJob:
         (method.seed, stage.name),
         translated,
         isa.ratio if isa else 0.0,
+        stage.source_share,
+        mining,
     )
     return loop.TrainJob(
         method=method,
@@ -97,6 +102,12 @@ def make_job(stage: Train, context: Context) -> loop.TrainJob:
         start=context.folders[stage.start].absolute() if stage.start else None,
         description={"label_space": json.loads(domains.space.to_json()), "protocol": protocol(context)},
     )
+
+
+def rare_classes(manifest: Manifest, share: float) -> tuple[int, ...]:
+    """Ids of the classes that fewer of the target's pixels than this share were predicted as, but some were."""
+    counts = list(manifest.predicted_counts.values())
+    return tuple(number for number, count in enumerate(counts) if 0 < count < share * sum(counts))
 
 
 def step_count(stage: Train, context: Context) -> int:

@@ -124,6 +124,7 @@ def label(flags: LabelFlags, session: Session) -> None:
             portion=1.0,
             thresholds=dict.fromkeys(space.classes, 0.0),
             class_counts=dict(zip(space.classes, counts.tolist(), strict=True)),
+            predicted_counts=dict(zip(space.classes, counts.tolist(), strict=True)),
             shards={part.shard.name: digest for part, (digest, _) in zip(parts, written, strict=True)},
         ),
     )

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 from orchestrator import cli
 from orchestrator.settings import TrainSettings
 from pipelines.adaptsegnet import SMALL, AdaptSegNet
-from pipelines.alignment import presets, training
+from pipelines.alignment import presets
+from pipelines.presets import adversarial_training
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +26,7 @@ class AdvEnt(AdaptSegNet):
 
     name: ClassVar[str] = "advent"
 
-    adapt: TrainSettings = field(default_factory=lambda: training(120_000))
+    adapt: TrainSettings = field(default_factory=lambda: adversarial_training(120_000))
 
     @property
     def title(self) -> str:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from annotated_types import Ge
 
+from domains.settings import AugmentSettings
 from orchestrator.method import Method, Sizes
 from orchestrator.settings import OptimiserSettings, TrainSettings
 from orchestrator.stages import TARGET, Evaluate, Panels, Stage, Train
-from pipelines.presets import on_every_pair
+from pipelines.presets import adversarial_training, on_every_pair, whole_images
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -28,11 +29,6 @@ if TYPE_CHECKING:
 def adversary() -> OptimiserSettings:
     """Adam as AdaptSegNet, ADVENT and Structure Enhancement train their discriminators."""
     return OptimiserSettings(optimiser="adam", lr=1e-4, head_multiplier=1.0, beta2=0.99, weight_decay=0.0)
-
-
-def training(steps: int) -> TrainSettings:
-    """SGD as in AdaptSegNet and the papers after it: one image of each domain."""
-    return TrainSettings(steps=steps, source_batch=1, target_batch=1, checkpoint_every=1000)
 
 
 class Segmented(NamedTuple):
@@ -49,8 +45,9 @@ class Segmented(NamedTuple):
 class Alignment(Method):
     """Base: the networks, the stages, and the supervised part of a step."""
 
-    source: TrainSettings = field(default_factory=lambda: training(150_000))
-    adapt: TrainSettings = field(default_factory=lambda: training(150_000))
+    augment: AugmentSettings = field(default_factory=whole_images)
+    source: TrainSettings = field(default_factory=lambda: adversarial_training(150_000))
+    adapt: TrainSettings = field(default_factory=lambda: adversarial_training(150_000))
     start: Literal["fresh", "source"] = "fresh"
     """Weights that adaptation begins with: fresh ones as in the papers, or those trained on the source."""
     auxiliary: Annotated[float, Ge(0)] = 0.1

@@ -2,7 +2,7 @@
 
 A network is trained on the source. Then, round by round, it labels the most confident share of each class in the
 target and is trained on both domains: DRSL with every weight of its own at 0, and what the methods that regularise it
-build on. Spatial priors (CBST-SP) are not there yet.
+build on. With `pseudo.spatial_prior` it is CBST-SP.
 
 Run `python pipelines/cbst.py --help` for every setting.
 """
@@ -25,7 +25,7 @@ class Cbst(SelfTraining):
     @property
     def title(self) -> str:
         """The name shown in tables."""
-        return "CBST"
+        return "CBST-SP" if self.pseudo.spatial_prior else "CBST"
 
 
 PRESETS = presets(Cbst)

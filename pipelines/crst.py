@@ -1,8 +1,8 @@
-"""CRST: confidence-regularised self-training (Zou et al., ICCV 2019), by a term on the network's predictions.
+"""CRST: confidence-regularised self-training (Zou et al., ICCV 2019), of the network or of the labels.
 
-Class-balanced self-training with a loss that keeps the network from being surer of the target than its pseudo-labels
-deserve: the divergence from the uniform distribution (MRKLD) or the negative entropy (MRENT). The regularisation of the
-labels themselves (LRENT, soft labels) is not there yet.
+Class-balanced self-training that keeps the network from being surer of the target than its pseudo-labels deserve: by a
+term of the loss, the divergence from the uniform distribution (MRKLD) or the negative entropy (MRENT), or by soft
+pseudo-labels, whose entropy is part of the problem that they solve (LRENT).
 
 Run `python pipelines/crst.py --help` for every setting.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 
 from orchestrator import cli
 from pipelines.selftraining import SelfTraining, presets, total
@@ -30,10 +30,13 @@ class Crst(SelfTraining):
 
     name: ClassVar[str] = "crst"
 
-    regulariser: Literal["mrkld", "mrent"] = "mrkld"
-    """Term on labelled target pixels: divergence from the uniform distribution, or negative entropy."""
+    regulariser: Literal["mrkld", "mrent", "lrent"] = "mrkld"
+    """Term on labelled target pixels, divergence from the uniform distribution (mrkld) or negative entropy (mrent);
+    or soft labels (lrent)."""
     alpha: Annotated[float, Ge(0)] = 0.1
     """Weight of the term (paper: 0.1)."""
+    label_alpha: Annotated[float, Gt(0)] = 0.25
+    """Weight of the entropy of soft labels: they are proportional to (P / k)^(1 / label_alpha) (paper: 0.25)."""
     alpha_source: Annotated[float, Ge(0)] = 0.0
     """Weight of the same term on source pixels (public code: `mr_weight_src`, 0)."""
     square_alpha: bool = False
@@ -44,6 +47,11 @@ class Crst(SelfTraining):
         """The name shown in tables, with the regulariser."""
         return f"CRST ({self.regulariser.upper()})"
 
+    @property
+    def softness(self) -> float:
+        """Softness of the pseudo-labels."""
+        return self.label_alpha if self.regulariser == "lrent" else 0.0
+
     def adaptation_uses(self) -> tuple[object, ...]:
         """The regulariser too."""
         own = (self.regulariser, self.alpha, self.alpha_source, self.square_alpha)
@@ -53,6 +61,9 @@ class Crst(SelfTraining):
         """Cross-entropy on both domains and the regulariser on the target's labelled pixels."""
         from losses.entropy import kl_to_uniform, negative_entropy
 
+        if self.regulariser == "lrent":  # what it changes are the labels
+            yield from super().adaptation(nets, batch, draw)
+            return
         regularise = kl_to_uniform if self.regulariser == "mrkld" else negative_entropy
         both = self.segment_both(nets, batch, draw)
         logits, label, sources = both.logits_BKHW, both.label_BHW, both.sources

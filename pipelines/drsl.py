@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 from annotated_types import Ge
 
-from domains.settings import IsaSettings
+from domains.settings import AugmentSettings, IsaSettings
 from models.settings import MmdlSettings
 from orchestrator import cli
 from orchestrator.stages import Train
-from pipelines.selftraining import SOURCE_STAGE, Preparation, SelfTraining, presets, total
+from pipelines.selftraining import Preparation, SelfTraining, presets, total
+from pipelines.source_only import SOURCE_STAGE
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -56,6 +57,7 @@ class Drsl(SelfTraining):
     labeller: Literal["source_only", "source_mmdl"] = "source_only"
     """Model that labels in round 0: trained on segmentation alone, or by Eq. 8."""
     isa: IsaSettings = field(default_factory=IsaSettings)
+    augment: AugmentSettings = field(default_factory=lambda: AugmentSettings(crop_height=512, crop_width=512))
 
     @property
     def regularised(self) -> bool:

@@ -12,7 +12,8 @@ from annotated_types import Ge
 
 from orchestrator import cli
 from orchestrator.settings import TrainSettings
-from pipelines.alignment import Alignment, presets, training
+from pipelines.alignment import Alignment, presets
+from pipelines.presets import adversarial_training
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -27,7 +28,7 @@ class MinEnt(Alignment):
 
     name: ClassVar[str] = "minent"
 
-    adapt: TrainSettings = field(default_factory=lambda: training(120_000))
+    adapt: TrainSettings = field(default_factory=lambda: adversarial_training(120_000))
     entropy: Annotated[float, Ge(0)] = 1e-3
     """Weight of the normalised entropy of target predictions."""
     entropy_auxiliary: Annotated[float, Ge(0)] = 2e-4

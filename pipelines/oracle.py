@@ -7,65 +7,34 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from orchestrator import cli
-from orchestrator.method import Method, Sizes
-from orchestrator.settings import TrainSettings
-from orchestrator.stages import Evaluate, Panels, Stage, Train
+from orchestrator.method import Sizes
+from orchestrator.stages import Evaluate, Panels, Stage
 from pipelines.presets import Setting, on_every_pair
-
-if TYPE_CHECKING:
-    from torch import Generator
-
-    from domains.feed import Batch
-    from orchestrator.method import Networks, Steps
+from pipelines.source_only import SourceOnly
 
 
 @dataclass(frozen=True, kw_only=True)
-class Oracle(Method):
+class Oracle(SourceOnly):
     """Supervised training on the labelled target domain, which takes the source's place in the pair."""
 
     name: ClassVar[str] = "oracle"
     oracle: ClassVar[bool] = True
-
-    source: TrainSettings = dataclasses.field(default_factory=lambda: TrainSettings(steps=100_000, source_batch=4))
 
     @property
     def title(self) -> str:
         """The name shown in tables."""
         return "target oracle"
 
-    def networks(self, num_classes: int) -> Networks:
-        """The segmenter alone."""
-        from models.build import build_segmenter
-
-        return {"segmenter": build_segmenter(self.model, num_classes, self.seed)}
-
     def stages(self, sizes: Sizes) -> list[Stage]:
-        """Train, measure, draw."""
-        train = Train(
-            name="oracle",
-            step="supervised",
-            networks=("segmenter",),
-            settings=self.source,
-            uses=(self.model, self.augment),
-        )
+        """Train, measure, draw; what is measured stands where an adapted network would."""
         return [
-            train,
+            dataclasses.replace(self.source_training(), name="oracle"),
             Evaluate(name="evaluate", of="oracle", role="adapted"),
             Panels(name="panels", models=(("oracle", "oracle"),)),
         ]
-
-    def supervised(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
-        """Cross-entropy on ground truth."""
-        from domains.photometric import photometric
-        from losses.segmentation import cross_entropy
-        from models.deeplab import upsample
-
-        image, label = photometric(batch.source.image, self.augment, draw), batch.source.label
-        loss = cross_entropy(upsample(nets["segmenter"](image).logits_BKhw, label.shape[1:]), label)
-        yield ("segmenter",), loss, {"seg_target_truth": loss}
 
 
 def _on_target(setting: Setting) -> Oracle:

@@ -136,6 +136,18 @@ def _continued(steps: int, lr: float) -> TrainSettings:
     )
 
 
+def whole_images() -> AugmentSettings:
+    """AdaptSegNet and the papers after it train on whole images as they are."""
+    return AugmentSettings(crop_height=0, crop_width=0, scale_min=1.0, scale_max=1.0, flip=False)
+
+
+def adversarial_training(steps: int) -> TrainSettings:
+    """SGD as in AdaptSegNet and the papers after it: one image of each domain, stopped before the rate is 0."""
+    return TrainSettings(
+        steps=steps, schedule_steps=250_000, source_batch=1, target_batch=1, affine="frozen", checkpoint_every=1000
+    )
+
+
 SETTINGS = {"toy": toy, "camvid-day-dusk": camvid_day_dusk, "toy-camvid": toy_camvid, "folders": folders}
 """By preset name; the first is the default."""
 

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from annotated_types import Ge, Gt, Le
 
-from domains.settings import IsaSettings
-from orchestrator.method import Method, Sizes
+from domains.settings import AugmentSettings, IsaSettings
+from orchestrator.method import Sizes
 from orchestrator.settings import TrainSettings
-from orchestrator.stages import Evaluate, Label, Panels, Stage, Train
+from orchestrator.stages import Evaluate, Label, Panels, Stage, Statistics, Train
 from pipelines.presets import on_every_pair
+from pipelines.source_only import SOURCE_STAGE, SourceOnly
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from domains.feed import Batch, LabelledImages
+    from domains.feed import Batch
     from models.segmenter import Prediction
     from orchestrator.method import Networks, Steps
 
-SOURCE_STAGE = "source"
+STATISTICS_STAGE = "statistics"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,18 @@ class PseudoSettings:
     """The share grows no further than this."""
     flip: bool = False
     """Average each prediction with that of the mirrored image before selecting."""
+    spatial_prior: bool = False
+    """Multiply each class's probability by how often the source shows it at that place of the image (CBST-SP)."""
+    mining: Annotated[float, Ge(0), Le(1)] = 0.0
+    """Chance that a target crop is centred on a pixel labelled as a rare class (CRST's code: 0.8); 0: never."""
+    rare: Annotated[float, Gt(0), Le(1)] = 1e-3
+    """A class is rare where a smaller share of the target's pixels is predicted as it (CRST's code)."""
+    source_portion: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Share of the source images that round 0 trains on, drawn anew each round (CRST's code: 0.03)."""
+    source_portion_step: Annotated[float, Ge(0), Le(1)] = 0.0
+    """Growth of that share a round (CRST's code: 0.0025)."""
+    max_source_portion: Annotated[float, Gt(0), Le(1)] = 1.0
+    """That share grows no further than this (CRST's code: 0.06)."""
 
 
 class Preparation(NamedTuple):
@@ -65,17 +78,15 @@ class BothDomains(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfTraining(Method):
+class SelfTraining(SourceOnly):
     """Base of the self-training methods: class-balanced self-training as it stands (CBST, Zou et al. 2018)."""
 
     pseudo: PseudoSettings = field(default_factory=PseudoSettings)
     isa: IsaSettings = field(default_factory=lambda: IsaSettings(ratio=0))
-    source: TrainSettings = field(
-        default_factory=lambda: TrainSettings(steps=100_000, source_batch=4, batchnorm="eval", checkpoint_every=1000)
-    )
+    augment: AugmentSettings = field(default_factory=lambda: AugmentSettings(crop_height=512, crop_width=1024))
     adapt: TrainSettings = field(
         default_factory=lambda: TrainSettings(
-            epochs=2, source_batch=1, target_batch=1, lr=5e-5, schedule="constant", batchnorm="eval"
+            epochs=2, source_batch=1, target_batch=1, lr=5e-5, schedule="constant", batchnorm="eval", affine="frozen"
         )
     )
 
@@ -84,15 +95,11 @@ class SelfTraining(Method):
         """Input space adaptation."""
         return self.isa
 
-    def networks(self, num_classes: int) -> Networks:
-        """The segmenter alone."""
-        from models.build import build_segmenter
-
-        return {"segmenter": build_segmenter(self.model, num_classes, self.seed)}
-
     def stages(self, sizes: Sizes) -> list[Stage]:
         """Source training, then rounds of labelling the target and training on both domains."""
         stages, start, labeller = self.preparation()
+        if self.pseudo.spatial_prior:
+            stages.append(Statistics(name=STATISTICS_STAGE))
         for number in range(self.pseudo.rounds):
             stages += self._round(number, labeller, start)
             labeller = start = f"adapt-{number}"
@@ -108,18 +115,12 @@ class SelfTraining(Method):
 
     def preparation(self) -> Preparation:
         """The stages before the first round."""
-        source = Train(
-            name=SOURCE_STAGE,
-            step="source_alone",
-            networks=("segmenter",),
-            settings=self.source,
-            uses=(self.model, self.augment),
-        )
-        return Preparation([source, self.source_evaluation()], SOURCE_STAGE, SOURCE_STAGE)
+        return Preparation([self.source_training(), self.source_evaluation()], SOURCE_STAGE, SOURCE_STAGE)
 
-    def source_evaluation(self) -> Evaluate:
-        """Measure the network that knows the source alone."""
-        return Evaluate(name="source-only", of=SOURCE_STAGE, role="source_only")
+    @property
+    def softness(self) -> float:
+        """Softness of the pseudo-labels: 0, hard labels, but for methods that regularise them."""
+        return 0.0
 
     def adapted_networks(self) -> tuple[str, ...]:
         """Networks that a round trains."""
@@ -136,7 +137,15 @@ class SelfTraining(Method):
         portion = portion_of_round(number, pseudo.initial_portion, pseudo.portion_step, pseudo.max_portion)
         last = number == pseudo.rounds - 1
         return [
-            Label(name=f"label-{number}", by=labeller, round=number, portion=portion, flip=pseudo.flip),
+            Label(
+                name=f"label-{number}",
+                by=labeller,
+                round=number,
+                portion=portion,
+                flip=pseudo.flip,
+                softness=self.softness,
+                prior=STATISTICS_STAGE if pseudo.spatial_prior else "",
+            ),
             Train(
                 name=f"adapt-{number}",
                 step="adaptation",
@@ -145,6 +154,11 @@ class SelfTraining(Method):
                 start=start,
                 target=f"label-{number}",
                 translated=self.isa,
+                source_share=portion_of_round(
+                    number, pseudo.source_portion, pseudo.source_portion_step, pseudo.max_source_portion
+                ),
+                mining=pseudo.mining,
+                rare=pseudo.rare if pseudo.mining else 0.0,
                 uses=self.adaptation_uses(),
             ),
             Evaluate(
@@ -155,35 +169,19 @@ class SelfTraining(Method):
     def problems(self) -> list[str]:
         """Settings that cannot work together."""
         found = super().problems()
-        if self.pseudo.initial_portion > self.pseudo.max_portion:
-            found.append("pseudo.initial_portion: must not exceed pseudo.max_portion")
+        for first, most in (("initial_portion", "max_portion"), ("source_portion", "max_source_portion")):
+            if getattr(self.pseudo, first) > getattr(self.pseudo, most):
+                found.append(f"pseudo.{first}: must not exceed pseudo.{most}")
         if self.adapt.target_batch < 1:
             found.append("adapt.target_batch: must be at least 1, adaptation trains on target images")
         return found
 
     # The steps: what each training stage minimises.
 
-    def source_alone(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
-        """Cross-entropy on the source."""
-        _, terms = self.segment_source(nets, batch.source, draw)
-        yield ("segmenter",), terms["seg_source"], terms
-
     def adaptation(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
         """Cross-entropy on source ground truth and target pseudo-labels."""
         terms = self.segment_both(nets, batch, draw).terms
         yield ("segmenter",), total(terms), terms
-
-    def segment_source(
-        self, nets: Networks, source: LabelledImages, draw: Generator
-    ) -> tuple[Prediction, dict[str, Tensor]]:
-        """Segment source images with their colours changed; returns the loss on them as a term."""
-        from domains.photometric import photometric
-        from losses.segmentation import cross_entropy
-        from models.deeplab import upsample
-
-        prediction = nets["segmenter"](photometric(source.image, self.augment, draw))
-        loss = cross_entropy(upsample(prediction.logits_BKhw, source.label.shape[1:]), source.label)
-        return prediction, {"seg_source": loss}
 
     def segment_both(
         self,
@@ -205,7 +203,7 @@ class SelfTraining(Method):
         from domains.feed import PseudoLabelledImages
         from domains.photometric import photometric
         from domains.translate import mix_translated
-        from losses.segmentation import cross_entropy
+        from losses.segmentation import cross_entropy, soft_cross_entropy
         from models.deeplab import upsample
 
         assert isinstance(batch.target, PseudoLabelledImages)
@@ -214,13 +212,15 @@ class SelfTraining(Method):
         label = torch.cat([batch.source.label, batch.target.pseudo_label])
         prediction = nets["segmenter"](image)
         logits = upsample(prediction.logits_BKhw, label.shape[1:])
-        sources = len(batch.source.image)
+        sources, soft = len(batch.source.image), batch.target.soft_label
         if reduction == "joint":
             terms = {"seg_joint": cross_entropy(logits, label)}
         else:
             terms = {
                 "seg_source": cross_entropy(logits[:sources], label[:sources]),
-                "seg_target": cross_entropy(logits[sources:], label[sources:]),
+                "seg_target": cross_entropy(logits[sources:], label[sources:])
+                if soft is None
+                else soft_cross_entropy(logits[sources:], soft, label[sources:]),
             }
         return BothDomains(prediction, logits, label, sources, terms)
 

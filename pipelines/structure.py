@@ -8,6 +8,8 @@ Run `python pipelines/structure.py --help` for every setting.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -20,6 +22,7 @@ from pipelines.alignment import Alignment, Segmented, adversary, presets
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
+    from torch.nn import Module
 
     from domains.feed import Batch
     from orchestrator.method import Networks, Steps
@@ -44,6 +47,9 @@ class Structure(Alignment):
     discriminator: DiscriminatorSettings = field(default_factory=lambda: DiscriminatorSettings(layers="aspp"))
     decoder_width: Annotated[int, Ge(8)] = 256
     """Channels of the decoder's residual blocks (UNIT: 256)."""
+    encoder_grad: Literal["sum", "mean"] = "sum"
+    """How the encoder's gradients from the losses come together; the paper says averaged, which differs from their
+    sum by a constant factor."""
     adversaries: OptimiserSettings = field(default_factory=adversary)
     """Optimiser of the decoder and the discriminator."""
 
@@ -70,7 +76,7 @@ class Structure(Alignment):
 
     def adaptation_uses(self) -> tuple[object, ...]:
         """The side networks and the weights of their losses too."""
-        decoding = (self.reconstruction, self.reduction, self.pixel_scale, self.decoder_width)
+        decoding = (self.reconstruction, self.reduction, self.pixel_scale, self.decoder_width, self.encoder_grad)
         return (*super().adaptation_uses(), *decoding, self.adversarial, self.discriminator)
 
     def adaptation(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
@@ -95,12 +101,26 @@ class Structure(Alignment):
         if self.adversarial > 0:
             terms["adversarial"] = domain_loss(frozen(nets["discriminator"])(maps), is_source=True)
             loss = loss + self.adversarial * terms["adversarial"]
-        yield learning, loss, terms
+        with self._averaging(nets["segmenter"]):
+            yield learning, loss, terms
 
         if self.adversarial > 0:
             real = nets["discriminator"](source.levels[0].detach().float().softmax(1))
             found = discriminator_loss(real, nets["discriminator"](maps.detach()))
             yield ("discriminator",), found, {"discriminator": found}
+
+    @contextmanager
+    def _averaging(self, segmenter: Module) -> Iterator[None]:
+        """While it lasts, backward gives the encoder the mean of what its branches ask for, if that is wanted."""
+        from models.discriminator import unwrapped
+
+        branches = 1 + len(self.others())
+        encoder = unwrapped(segmenter).get_submodule("encoder")
+        averaged = [p for p in encoder.parameters() if p.requires_grad and self.encoder_grad == "mean"]
+        hooks = [parameter.register_hook(lambda gradient: gradient / branches) for parameter in averaged]
+        yield
+        for hook in hooks:
+            hook.remove()
 
     def _reconstruct(self, nets: Networks, seen: Segmented) -> Tensor:
         """L1 between an image and what the decoder makes of its features."""

@@ -196,8 +196,8 @@ def test_preset_table_leaves_out_no_difference_from_the_defaults():
             assert ours == default or setting in listed, f"{setting} of {name} is {ours}"
 
 
-def test_quoted_source_is_that_of_the_oracle():
-    source = (ROOT / "pipelines" / "oracle.py").read_text(encoding="utf-8")
+def test_quoted_source_is_that_of_the_smallest_method():
+    source = (ROOT / "pipelines" / "source_only.py").read_text(encoding="utf-8")
     quoted = blocks(TEXTS["docs/add-a-method.md"], "python")
     assert len(quoted) >= 5
     for block in quoted:

@@ -124,9 +124,10 @@ def test_pipelines_import_torch_only_where_they_use_it(module):
 
 def test_target_batches_have_no_true_label_by_type():
     assert {field.name for field in dataclasses.fields(Images)} == {"image"}
-    assert {field.name for field in dataclasses.fields(PseudoLabelledImages)} == {"image", "pseudo_label"}
+    assert {field.name for field in dataclasses.fields(PseudoLabelledImages)} == {"image", "pseudo_label", "soft_label"}
     assert {field.name for field in dataclasses.fields(samples.Sample)} == {"image", "id"}
-    assert {field.name for field in dataclasses.fields(samples.PseudoLabelledSample)} == {"image", "pseudo_label", "id"}
+    pseudo = {field.name for field in dataclasses.fields(samples.PseudoLabelledSample)}
+    assert pseudo == {"image", "pseudo_label", "soft_label", "id"}
     target = typing.get_type_hints(feed.Batch)["target"]
     assert set(typing.get_args(target)) == {Images, PseudoLabelledImages, type(None)}
     assert LabelledImages not in typing.get_args(target)

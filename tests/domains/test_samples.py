@@ -57,6 +57,9 @@ class FakeLabels:
     def label(self, id: str) -> Tensor:
         return torch.full((self.height, 6), int(id[1:]), dtype=torch.uint8)
 
+    def soft_label(self, id: str) -> None:
+        return None
+
 
 def test_a_labelled_domain_gives_image_label_and_id():
     domain = Labelled(Fake())
@@ -86,7 +89,7 @@ def test_a_target_sample_has_no_label_field_and_no_label_is_read():
 def test_a_pseudo_labelled_sample_has_no_field_called_label():
     domain = PseudoLabelled(Unlabelled(Fake()), FakeLabels())
     sample = domain.sample(3)
-    assert [entry.name for entry in fields(PseudoLabelledSample)] == ["image", "pseudo_label", "id"]
+    assert [entry.name for entry in fields(PseudoLabelledSample)] == ["image", "pseudo_label", "id", "soft_label"]
     assert sample.pseudo_label.unique().tolist() == [3]
     assert len(domain) == 4
 

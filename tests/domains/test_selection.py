@@ -351,3 +351,59 @@ def test_self_entropy_of_parts_adds_up() -> None:
     wanted = -(prob * prob.log()).sum(0).mean() / math.log(6) * 100
     assert whole.percent == pytest.approx(wanted.item(), rel=1e-5)
     assert math.isnan(selection.SelfEntropy().percent)
+
+
+# Soft labels (CRST's LRENT)
+
+
+def test_rows_and_columns_alone_equal_the_upsampling_of_the_whole() -> None:
+    low = torch.randn(3, 9, 13, generator=torch.Generator().manual_seed(0)) * 3
+    rows, columns = torch.tensor([0, 5, 5, 64]), torch.tensor([96, 0, 17])
+    whole = F.interpolate(low[None], size=(65, 97), mode="bilinear", align_corners=True)[0]
+    found = selection.upsampled_at(low, (65, 97), rows, columns)
+    assert (found - whole[:, rows][:, :, columns]).abs().max() < 1e-5
+
+
+def soft_by_the_book(prob_KHW: np.ndarray, threshold_K: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+    """LRENT as published: the soft label, and whether its cost is below that of no label."""
+    ratio = prob_KHW / threshold_K[:, None, None]
+    soft = ratio ** (1 / alpha)
+    soft /= soft.sum(0)
+    cost = -(soft * np.log(prob_KHW)).sum(0) + alpha * (soft * np.log(np.maximum(soft, 1e-300))).sum(0)
+    return soft, cost < -(soft * np.log(threshold_K)[:, None, None]).sum(0)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.25, 1.0])
+@pytest.mark.parametrize("sharpness", [0.5, 2.0])
+def test_soft_selection_equals_the_published_rule(alpha: float, sharpness: float) -> None:
+    score = logits(sharpness=sharpness)
+    prob = score.double().softmax(0).numpy()
+    threshold = selection.thresholds(histogram_of(score), 0.3)
+    soft, chosen = soft_by_the_book(prob, threshold, alpha)
+    found = selection.select(score, threshold, alpha).numpy()
+    close = np.abs(((prob / threshold[:, None, None]) ** (1 / alpha)).sum(0) - 1) < 1e-4
+    assert close.mean() < 0.01
+    assert (found == np.where(chosen, soft.argmax(0), IGNORE))[~close].all()
+    label = selection.SoftLabel([score], (60, 80), threshold, alpha).at(torch.arange(60), torch.arange(80))
+    assert np.abs(label.numpy() - soft).max() < 1e-5
+
+
+def test_softness_near_zero_is_the_hard_rule_and_softness_selects_more() -> None:
+    score = logits()
+    threshold = selection.thresholds(histogram_of(score), 0.3)
+    hard = selection.select(score, threshold)
+    assert (selection.select(score, threshold, 1e-4) == hard).float().mean() > 0.999
+    # Several classes below their thresholds can pay for a label together, never fewer than one above it alone.
+    soft = selection.select(score, threshold, 1.0)
+    assert ((soft != IGNORE) | (hard == IGNORE)).all()
+    assert (soft != IGNORE).sum() > (hard != IGNORE).sum()
+
+
+def test_soft_label_of_two_views_follows_their_mean_probability() -> None:
+    views = [logits(seed=1, size=(9, 13)), logits(seed=2, size=(9, 13))]
+    threshold = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    rows, columns = torch.arange(33), torch.arange(40)
+    prob = sum(F.interpolate(v[None], (33, 40), mode="bilinear", align_corners=True)[0].softmax(0) for v in views) / 2
+    soft, _ = soft_by_the_book(prob.double().numpy(), threshold, 0.25)  # type: ignore[union-attr]
+    found = selection.SoftLabel(views, (33, 40), threshold, 0.25).at(rows, columns)
+    assert np.abs(found.numpy() - soft).max() < 1e-4

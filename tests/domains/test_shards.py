@@ -47,8 +47,14 @@ def store(tmp_path) -> Path:
     folder = tmp_path / "labels"
     names = {"shard-00000.arrow": range(0, 40), "shard-00001.arrow": range(40, 50)}
     digests = {name: write_shard(folder / name, map(row, part), {"a": "b"}) for name, part in names.items()}
-    write_manifest(folder, Manifest("digest", 0.2, {"road": 0.75, "sky": 1.0}, {"road": 12, "sky": 0}, digests))
+    write_manifest(folder, manifest_of(digests))
     return folder
+
+
+def manifest_of(shards: dict[str, str], **changes: object) -> Manifest:
+    counts, predicted = {"road": 12, "sky": 0}, {"road": 60, "sky": 3}
+    manifest = Manifest("digest", 0.2, {"road": 0.75, "sky": 1.0}, counts, predicted, shards)
+    return replace(manifest, **changes)  # type: ignore[arg-type]
 
 
 def test_datasets_finds_the_columns_of_both_kinds(store):
@@ -159,3 +165,39 @@ def test_a_broken_manifest_is_named(store, text):
     (store / MANIFEST).write_text(text)
     with pytest.raises(DataError, match=MANIFEST):
         verify(store)
+
+
+def soft_store(folder: Path) -> Path:
+    names = {"labels-000.arrow": "scores-000.arrow", "labels-001.arrow": "scores-001.arrow"}
+    shards, scores = {}, {}
+    for part, (labels, logits) in enumerate(names.items()):
+        shards[labels] = write_shard(folder / labels, [row(part)], {"a": "b"})
+        height, width = plane(part).shape
+        views = torch.randn(2, 2, 3, 4, generator=generator("views", part))
+        scores[logits] = write_scores(folder / logits, [ScoreRow(row(part).id, part, height, width, views)], {})
+    write_manifest(folder, manifest_of(shards, softness=0.25, scores=scores))
+    return folder
+
+
+def test_a_soft_store_gives_what_soft_labels_follow_from(tmp_path):
+    labels = PseudoLabels(soft_store(tmp_path))
+    for part in range(2):
+        soft = labels.soft_label(row(part).id)
+        assert soft is not None
+        assert (soft.size, soft.softness, soft.threshold_K.tolist()) == (plane(part).shape, 0.25, [0.75, 1.0])
+        views = torch.randn(2, 2, 3, 4, generator=generator("views", part)).half()
+        assert torch.equal(torch.stack(list(soft.views)), views)
+
+
+def test_hard_labels_have_no_soft_ones(store):
+    assert PseudoLabels(store).soft_label(row(3).id) is None
+
+
+def test_damaged_scores_are_found_like_damaged_labels(tmp_path):
+    folder = soft_store(tmp_path)
+    content = bytearray((folder / "scores-001.arrow").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "scores-001.arrow").write_bytes(content)
+    assert verify(folder) == ["scores-001.arrow"]
+    with pytest.raises(DataError, match="scores-001"):
+        PseudoLabels(folder)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from domains.sampler import generator
+from domains.selection import SoftLabel
 from domains.settings import AugmentSettings
 from domains.transforms import RandomCrop
 
@@ -73,7 +75,7 @@ def test_without_scale_and_flip_a_crop_is_a_window_of_the_image():
     windows = image.unfold(1, 16, 1).unfold(2, 24, 1).permute(1, 2, 0, 3, 4).reshape(-1, 3, 16, 24)
     tops = set()
     for draw in range(30):
-        cut, _ = crop(image, None, generator("window", draw))
+        cut = crop.image(image, crop.draw((40, 60), generator("window", draw)))
         hits = (windows == cut).flatten(1).all(1).nonzero().flatten().tolist()
         assert hits
         tops.add(hits[0])
@@ -83,18 +85,19 @@ def test_without_scale_and_flip_a_crop_is_a_window_of_the_image():
 def test_every_position_is_reached_and_none_beyond():
     image = torch.arange(5, dtype=torch.uint8).expand(3, 1, 5)
     crop = RandomCrop(settings(1, 3, scale_min=1.0, scale_max=1.0, flip=False))
-    starts = [int(crop(image, None, generator("place", draw))[0][0, 0, 0]) for draw in range(300)]
+    starts = [int(crop.image(image, crop.draw((1, 5), generator("place", draw)))[0, 0, 0]) for draw in range(300)]
     assert set(starts) == {0, 1, 2}
     assert min(starts.count(k) for k in range(3)) > 60
 
 
 def test_half_of_the_crops_are_mirrored_and_none_without_flip():
     image = torch.arange(24, dtype=torch.uint8).expand(3, 16, 24)
+    crop, upright = RandomCrop(settings(scale_min=1.0, scale_max=1.0)), RandomCrop(settings(flip=False))
     mirrored = 0
     for draw in range(300):
-        cut, _ = RandomCrop(settings(scale_min=1.0, scale_max=1.0))(image, None, generator("flip", draw))
+        cut = crop.image(image, crop.draw((16, 24), generator("flip", draw)))
         mirrored += int(cut[0, 0, 0] > cut[0, 0, -1])
-        kept, _ = RandomCrop(settings(flip=False))(image, None, generator("flip", draw))
+        kept = upright.image(image, upright.draw((16, 24), generator("flip", draw)))
         assert kept[0, 0, 0] <= kept[0, 0, 12]
     assert 105 < mirrored < 195  # five standard deviations
 
@@ -125,14 +128,48 @@ def test_the_scale_of_the_crop_is_the_scale_asked_for(scale):
     assert int((cut == 1).sum()) == (16 * scale) ** 2
 
 
-def test_the_same_generator_gives_the_same_crop_with_and_without_a_label():
+def test_the_generator_alone_decides_the_crop():
     image, label = encoded(48, 64)
     crop = RandomCrop(settings())
-    with_label = crop(image, label, generator("same"))[0]
-    without, none = crop(image, None, generator("same"))
-    assert none is None
-    assert torch.equal(with_label, without)
-    assert not torch.equal(with_label, crop(image, None, generator("other"))[0])
+    cut = crop.draw((48, 64), generator("same"))
+    whole = crop(image, label, generator("same"))
+    assert torch.equal(whole[0], crop.image(image, cut))
+    assert torch.equal(whole[1], crop.label(label, cut))
+    assert cut != crop.draw((48, 64), generator("other"))
+
+
+def test_a_centre_lies_in_the_middle_as_far_as_the_borders_let_it():
+    label = torch.arange(40 * 60, dtype=torch.int64).view(40, 60)
+    crop = RandomCrop(settings(11, 21, scale_min=1.0, scale_max=1.0, flip=False))
+    for centre, middle in [((20, 30), (20, 30)), ((0, 30), (5, 30)), ((39, 59), (34, 49)), ((20, 3), (20, 10))]:
+        cut = crop.draw((40, 60), generator("centre"), centre)
+        assert label[cut.source][5, 10] == label[middle]
+
+
+def test_a_crop_of_no_size_is_the_whole_image_whatever_its_size():
+    crop = RandomCrop(settings(0, 0, scale_min=1.0, scale_max=1.0, flip=False))
+    for size in ((40, 60), (16, 24)):
+        image, label = encoded(*size)
+        cut_image, cut_label = crop(image, label, generator("whole"))
+        assert torch.equal(cut_image, image)
+        assert torch.equal(cut_label, label)
+
+
+def test_a_soft_label_is_read_where_the_label_reads_its_pixels():
+    # Logits that say the label of every pixel with near certainty, at the label's own resolution.
+    _, label = encoded(40, 60)
+    logits = 50 * torch.nn.functional.one_hot(label.long(), 12).permute(2, 0, 1).float()
+    soft = SoftLabel([logits], (40, 60), np.ones(12), 1.0)
+    for size in ((16, 24), (64, 64), (0, 0)):
+        crop = RandomCrop(settings(*size, scale_min=0.6, scale_max=1.9))
+        for draw in range(20):
+            cut = crop.draw((40, 60), generator("soft", draw))
+            hard, found = crop.label(label, cut), crop.soft_label(soft, cut)
+            assert found.shape == (12, *hard.shape)
+            inside = hard != 255
+            assert torch.equal(found.argmax(0)[inside], hard[inside].long())
+            assert (found.sum(0)[inside] - 1).abs().max() < 1e-5
+            assert (found[:, ~inside] == 0).all()
 
 
 def test_the_memory_layout_of_the_image_does_not_matter():
@@ -153,7 +190,7 @@ def test_the_input_is_left_alone():
     assert torch.equal(label, before[1])
 
 
-@pytest.mark.parametrize("changes", [{"height": 0}, {"scale_min": 0.0}, {"scale_min": 2.0}, {"scale_max": -1.0}])
+@pytest.mark.parametrize("changes", [{"height": -1}, {"scale_min": 0.0}, {"scale_min": 2.0}, {"scale_max": -1.0}])
 def test_impossible_settings_are_refused(changes):
     with pytest.raises(ValueError, match="must"):
         RandomCrop(settings(**changes))

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
+from models.weights import load_model
 from pipelines.adaptsegnet import AdaptSegNet
 
 
@@ -22,7 +24,8 @@ def digests(run: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def words(tiny) -> list[str]:
-    return tiny(AdaptSegNet, adapt__steps=6, discriminator__width=4)
+    # In half precision, whatever the machine would choose; with the averages of batch normalisation kept.
+    return tiny(AdaptSegNet, adapt__steps=6, discriminator__width=4, adapt__batchnorm="eval", compute__precision="bf16")
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,15 @@ def test_both_sides_learn_and_the_run_says_what_it_found(undisturbed):
     kept = {path.stem for path in undisturbed.glob("stages/*-adapt/networks/*.safetensors")}
     assert kept == {"auxiliary", "discriminator", "discriminator_auxiliary"}
     assert (undisturbed / "report.html").exists()
+
+
+def test_averages_of_batch_normalisation_that_are_kept_are_those_of_the_source_network(undisturbed):
+    before, after = (load_model(next(undisturbed.glob(f"stages/*-{s}")) / "model")[0] for s in ("source", "adapt"))
+    kept = {name for name, _ in before.named_buffers() if "running" in name}
+    assert kept
+    old, new = before.state_dict(), after.state_dict()
+    assert all(torch.equal(old[name], new[name]) for name in kept)
+    assert not any(torch.equal(old[name], new[name]) for name, _ in before.named_parameters())
 
 
 def test_a_run_that_was_killed_ends_as_one_that_was_not(desk, words, undisturbed):

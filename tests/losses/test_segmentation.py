@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from losses.ignore import IGNORE
-from losses.segmentation import Reduction, cross_entropy
+from losses.segmentation import Reduction, cross_entropy, soft_cross_entropy
 
 
 def slow_cross_entropy(logits: np.ndarray, label: np.ndarray, reduction: Reduction) -> float:
@@ -80,3 +80,39 @@ def test_byte_labels_and_half_precision_logits_give_a_float32_loss() -> None:
 def test_unknown_reduction_is_refused() -> None:
     with pytest.raises(ValueError, match="reduction must be one of valid, all"):
         cross_entropy(torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1), "mean")  # pyright: ignore
+
+
+def soft_example() -> tuple[Tensor, Tensor, Tensor]:
+    logits, label = example()
+    soft = torch.randn(logits.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64).softmax(1)
+    return logits, soft, label
+
+
+def test_soft_labels_of_one_class_cost_what_hard_ones_cost() -> None:
+    logits, label = example()
+    soft = torch.nn.functional.one_hot(label.where(label != IGNORE, 0), 3).permute(0, 3, 1, 2).double()
+    torch.testing.assert_close(soft_cross_entropy(logits, soft, label), cross_entropy(logits, label))
+
+
+def test_soft_cross_entropy_equals_the_slow_definition() -> None:
+    logits, soft, label = soft_example()
+    total, count = 0.0, 0
+    for b, y, x in np.ndindex(*label.shape):
+        if label[b, y, x] != IGNORE:
+            scores = logits[b, :, y, x].numpy()
+            log_prob = scores - math.log(np.exp(scores).sum())
+            total -= float((soft[b, :, y, x].numpy() * log_prob).sum())
+            count += 1
+    assert soft_cross_entropy(logits, soft, label).item() == pytest.approx(total / count, rel=1e-12)
+
+
+def test_soft_gradient_is_prediction_minus_label_and_zero_where_left_out() -> None:
+    logits, soft, label = soft_example()
+    logits.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: soft_cross_entropy(x, soft, label), logits)
+    (gradient,) = torch.autograd.grad(soft_cross_entropy(logits, soft, label), logits)
+    chosen = (label != IGNORE).unsqueeze(1)
+    torch.testing.assert_close(gradient, (logits.softmax(1) - soft) * chosen / chosen.sum())
+    nothing = soft_cross_entropy(logits, soft, torch.full_like(label, IGNORE))
+    assert nothing == 0
+    assert torch.autograd.grad(nothing, logits)[0].eq(0).all()

@@ -116,6 +116,23 @@ def test_batchnorm_in_train_mode_moves_its_statistics():
     assert not any(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_frozen_affine_parameters_get_no_gradient_and_the_rest_does():
+    network = Segmenter(TINY, 5)
+    set_train_mode(network, batchnorm="train", affine="frozen")
+    network(torch.rand(2, 3, 32, 32)).logits_BKhw.square().sum().backward()
+    affine = {
+        id(weight)
+        for layer in network.modules()
+        if isinstance(layer, nn.BatchNorm2d)
+        for weight in (layer.weight, layer.bias)
+    }
+    assert affine
+    for weight in network.parameters():
+        assert (weight.grad is None) == (id(weight) in affine)
+    set_train_mode(network, batchnorm="train")
+    assert all(weight.requires_grad for weight in network.parameters())
+
+
 def test_network_is_copied_with_its_weights():
     network = Segmenter(TINY, 5).eval()
     twin = copy.deepcopy(network)

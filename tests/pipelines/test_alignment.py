@@ -191,3 +191,22 @@ def test_source_only_arm_does_not_look_at_the_target():
     blank = dataclasses.replace(data, target=Images(torch.zeros_like(data.source.image)))
     list(method.adaptation(other, blank, Generator().manual_seed(0)))
     assert all(map(torch.equal, seen["segmenter"].buffers(), other["segmenter"].buffers()))
+
+
+def test_mean_of_the_branches_divides_the_gradients_of_the_encoder_alone():
+    summed, averaged = METHODS["structure"], dataclasses.replace(METHODS["structure"], encoder_grad="mean")
+    gradients = []
+    for method in (summed, averaged):
+        nets = method.networks(K)
+        turns = steps(method, nets)
+        _, loss, _ = next(turns)
+        loss.backward()
+        gradients.append({name: p.grad.clone() for name, p in nets["segmenter"].named_parameters()})
+        gradients[-1] |= {f"decoder.{name}": p.grad.clone() for name, p in nets["decoder"].named_parameters()}
+        next(turns)  # the hooks are gone: another backward is not divided
+        nets["segmenter"].zero_grad()
+        nets["segmenter"](batch().source.image).logits_BKhw.sum().backward()
+        gradients[-1]["after"] = next(nets["segmenter"].encoder.parameters()).grad.clone()
+    for name, gradient in gradients[0].items():
+        divisor = 3 if name.startswith("encoder") else 1
+        torch.testing.assert_close(gradient / divisor, gradients[1][name], msg=name)

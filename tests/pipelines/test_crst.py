@@ -11,12 +11,17 @@ from torch import Generator
 from domains.feed import Batch, LabelledImages, PseudoLabelledImages
 from domains.settings import AugmentSettings
 from losses.entropy import kl_to_uniform, negative_entropy
+from losses.segmentation import soft_cross_entropy
 from models.settings import SegmenterSettings
+from orchestrator.method import Sizes
+from orchestrator.stages import Label, Statistics, Train
 from pipelines.cbst import Cbst
 from pipelines.crst import Crst
 from pipelines.drsl import Drsl, LossSettings
+from pipelines.selftraining import PseudoSettings
 
 K = 5
+SIZES = Sizes(source=8, target=8, classes=K)
 COMMON = {
     "model": SegmenterSettings(backbone="resnet10", width=4, dilations=(1, 2)),
     "augment": AugmentSettings(crop_height=32, crop_width=48, brightness=0.3),
@@ -73,6 +78,47 @@ def test_without_weight_it_is_cbst_and_that_is_drsl_without_weights_bit_for_bit(
         assert torch.equal(one, third)
 
 
+def test_soft_labels_take_the_place_of_hard_ones_and_no_term_is_added():
+    method = dataclasses.replace(TINY, regulariser="lrent")
+    label_stages = [stage for stage in method.stages(SIZES) if isinstance(stage, Label)]
+    assert [stage.softness for stage in label_stages] == [0.25] * 3
+    assert {stage.softness for stage in TINY.stages(SIZES) if isinstance(stage, Label)} == {0.0}
+    hard = batch()
+    soft = torch.rand(2, K, 32, 48, generator=Generator().manual_seed(1)).softmax(1)
+    assert isinstance(hard.target, PseudoLabelledImages)
+    given = Batch(hard.source, dataclasses.replace(hard.target, soft_label=soft))
+    nets = method.networks(K)
+    both = method.segment_both(nets, given, Generator().manual_seed(0))
+    ((_, loss, terms),) = method.adaptation(method.networks(K), given, Generator().manual_seed(0))
+    assert set(terms) == {"seg_source", "seg_target"}
+    torch.testing.assert_close(terms["seg_target"], soft_cross_entropy(both.logits_BKHW[2:], soft, both.label_BHW[2:]))
+    torch.testing.assert_close(loss, terms["seg_source"] + terms["seg_target"])
+
+
+def test_options_of_the_public_code_reach_the_stages():
+    pseudo = PseudoSettings(
+        spatial_prior=True,
+        mining=0.8,
+        source_portion=0.03,
+        source_portion_step=0.0025,
+        max_source_portion=0.034,
+    )
+    stages = {stage.name: stage for stage in Cbst(**COMMON, pseudo=pseudo).stages(SIZES)}  # type: ignore[arg-type]
+    assert isinstance(stages["statistics"], Statistics)
+    rounds = [stages[f"adapt-{number}"] for number in range(3)]
+    assert [stage.source_share for stage in rounds if isinstance(stage, Train)] == [0.03, 0.0325, 0.034]
+    assert {(stage.mining, stage.rare) for stage in rounds if isinstance(stage, Train)} == {(0.8, 1e-3)}
+    for number in range(3):
+        stage = stages[f"label-{number}"]
+        assert isinstance(stage, Label)
+        assert stage.prior == "statistics"
+        assert set(stage.needs) == {stage.by, "statistics"}
+    plain = {stage.name: stage for stage in Cbst(**COMMON).stages(SIZES)}  # type: ignore[arg-type]
+    assert "statistics" not in plain
+    assert plain["source"] == stages["source"]  # shared between runs with and without these options
+
+
 def test_name_in_tables_says_which():
+    assert dataclasses.replace(TINY, regulariser="lrent").title == "CRST (LRENT)"
     assert TINY.title == "CRST (MRKLD)"
     assert dataclasses.replace(TINY, regulariser="mrent").title == "CRST (MRENT)"

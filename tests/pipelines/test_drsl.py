@@ -147,7 +147,7 @@ def test_settings_that_cannot_work_together_are_told(change, name):
 
 
 def test_problems_are_told_together():
-    changes = {"augment": AugmentSettings(crop_height=33, crop_width=0), "pseudo": PseudoSettings(initial_portion=0.6)}
+    changes = {"augment": AugmentSettings(crop_height=33, crop_width=-1), "pseudo": PseudoSettings(initial_portion=0.6)}
     assert len(dataclasses.replace(TINY, **changes).problems()) >= 3
 
 

@@ -43,7 +43,7 @@ def test_step_is_cross_entropy():
     nets = {name: network.eval() for name, network in method.networks(3).items()}
     draw = Generator().manual_seed(0)
     image, label = torch.rand(2, 3, 16, 24, generator=draw), torch.randint(0, 3, (2, 16, 24), generator=draw)
-    ((names, loss, terms),) = list(method.supervised(nets, Batch(LabelledImages(image, label), None), draw))
+    ((names, loss, terms),) = list(method.source_alone(nets, Batch(LabelledImages(image, label), None), draw))
     assert names == ("segmenter",)
     assert torch.equal(loss, cross_entropy(upsample(nets["segmenter"](image).logits_BKhw, (16, 24)), label))
-    assert list(terms) == ["seg_target_truth"]
+    assert list(terms) == ["seg_source"]

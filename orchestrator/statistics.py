@@ -1,0 +1,45 @@
+"""Run a statistics stage: parallel tasks count where in the image each source class occurs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from domains.metrics import named
+from domains.samples import Labelled
+from domains.statistics import CELLS, count_places, shares
+from orchestrator.context import Context
+from orchestrator.stages import Statistics
+from orchestrator.tasks import run_tasks, split
+
+COUNTS = "statistics.safetensors"
+
+
+@dataclass(frozen=True)
+class Part:
+    """The images that one task counts."""
+
+    domain: Labelled
+    indices: Sequence[int]
+    num_classes: int
+
+
+def run(stage: Statistics, context: Context) -> dict[str, Any]:
+    """Count the labels of the source; writes the counts by class and place."""
+    domains, compute = context.domains, context.method.compute
+    parts = [Part(domains.source, indices, len(domains.space)) for indices in split(len(domains.source), compute.tasks)]
+    counts = np.sum(run_tasks(count_part, parts, compute, stage.name), axis=0)
+    save_file({"places": counts}, context.folders[stage.name] / COUNTS)
+    return {"share": named(shares(counts), domains.space.classes)}
+
+
+def count_part(part: Part) -> np.ndarray:
+    """One task: pixels of each class at each place in the images of a part."""
+    total = np.zeros((part.num_classes, *CELLS), dtype=np.int64)
+    for index in part.indices:
+        total += count_places(part.domain.label(index), part.num_classes)
+    return total

@@ -1,0 +1,118 @@
+"""Source only: supervised training on the source, measured on the target. What every method is compared with.
+
+Run `python pipelines/source_only.py --help` for every setting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from domains.settings import AugmentSettings
+from orchestrator import cli
+from orchestrator.method import Method, Sizes
+from orchestrator.settings import TrainSettings
+from orchestrator.stages import Evaluate, Panels, Stage, Train
+from pipelines.presets import Setting, adversarial_training, on_every_pair, whole_images
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from domains.feed import Batch, LabelledImages
+    from models.segmenter import Prediction
+    from orchestrator.method import Networks, Steps
+
+SOURCE_STAGE = "source"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOnly(Method):
+    """One supervised training; by default that of CRST's public code, which DRSL and CBST start from."""
+
+    name: ClassVar[str] = "source_only"
+
+    augment: AugmentSettings = field(default_factory=lambda: AugmentSettings(crop_height=500, crop_width=500))
+    source: TrainSettings = field(
+        default_factory=lambda: TrainSettings(
+            steps=100_000, source_batch=4, batchnorm="eval", affine="frozen", checkpoint_every=1000
+        )
+    )
+
+    @property
+    def title(self) -> str:
+        """The name shown in tables."""
+        return "source only"
+
+    def networks(self, num_classes: int) -> Networks:
+        """The segmenter alone."""
+        from models.build import build_segmenter
+
+        return {"segmenter": build_segmenter(self.model, num_classes, self.seed)}
+
+    def stages(self, sizes: Sizes) -> list[Stage]:
+        """Train, measure, draw."""
+        return [
+            self.source_training(),
+            self.source_evaluation(),
+            Panels(name="panels", models=(("source-only", SOURCE_STAGE),)),
+        ]
+
+    def source_training(self) -> Train:
+        """Train the segmenter on the source alone."""
+        return Train(
+            name=SOURCE_STAGE,
+            step="source_alone",
+            networks=("segmenter",),
+            settings=self.source,
+            uses=(self.model, self.augment),
+        )
+
+    def source_evaluation(self) -> Evaluate:
+        """Measure the network that knows the source alone."""
+        return Evaluate(name="source-only", of=SOURCE_STAGE, role="source_only")
+
+    def source_alone(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
+        """Cross-entropy on the source."""
+        _, terms = self.segment_source(nets, batch.source, draw)
+        yield ("segmenter",), terms["seg_source"], terms
+
+    def segment_source(
+        self, nets: Networks, source: LabelledImages, draw: Generator
+    ) -> tuple[Prediction, dict[str, Tensor]]:
+        """Segment source images with their colours changed; returns the loss on them as a term."""
+        from domains.photometric import photometric
+        from losses.segmentation import cross_entropy
+        from models.deeplab import upsample
+
+        prediction = nets["segmenter"](photometric(source.image, self.augment, draw))
+        loss = cross_entropy(upsample(prediction.logits_BKhw, source.label.shape[1:]), source.label)
+        return prediction, {"seg_source": loss}
+
+
+def _on_source(setting: Setting) -> SourceOnly:
+    return SourceOnly(pair=setting.pair, augment=setting.augment, model=setting.model, source=setting.source)
+
+
+def _crst() -> SourceOnly:
+    """As CRST trains it: crops of 500x500, batches of 4, batch normalisation fixed (name the domains with --pair)."""
+    return SourceOnly()
+
+
+def _adaptsegnet() -> SourceOnly:
+    """As AdaptSegNet trains it: whole images one by one, averages learning (name the domains with --pair)."""
+    return SourceOnly(augment=whole_images(), source=adversarial_training(150_000))
+
+
+PRESETS = {**on_every_pair(_on_source), "crst": _crst, "adaptsegnet": _adaptsegnet}
+
+
+def main() -> None:
+    """Entry point of the command line."""
+    cli.main(SourceOnly, PRESETS)
+
+
+if __name__ == "__main__":
+    # By its importable name: classes of a script called __main__ would not be found by the workers.
+    from pipelines.source_only import main
+
+    main()

@@ -1,0 +1,71 @@
+"""Where the source shows its classes, and the prior that follows (CBST-SP)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from domains.sampler import generator
+from domains.statistics import CELLS, count_places, log_spatial_prior, shares, with_prior
+
+K = 3
+
+
+def labels(count: int, height: int = 70, width: int = 130) -> list[torch.Tensor]:
+    found = [torch.randint(0, K, (height, width), generator=generator("statistics", i)) for i in range(count)]
+    for label in found:
+        label[:9, :20] = 255
+    return [label.to(torch.uint8) for label in found]
+
+
+def test_every_pixel_is_counted_in_its_cell():
+    (label,) = labels(1)
+    slow = np.zeros((K, *CELLS), dtype=np.int64)
+    for row in range(70):
+        for column in range(130):
+            if label[row, column] != 255:
+                slow[label[row, column], row * CELLS[0] // 70, column * CELLS[1] // 130] += 1
+    found = count_places(label, K)
+    assert found.dtype == np.int64
+    assert np.array_equal(found, slow)
+    assert found.sum() == 70 * 130 - 180
+
+
+def test_images_of_different_sizes_add_up():
+    counts = sum(count_places(label, K) for label in (*labels(2), *labels(1, 33, 64)))
+    assert isinstance(counts, np.ndarray)
+    assert counts.sum() == 2 * (70 * 130 - 180) + 33 * 64 - 180
+
+
+def test_prior_is_the_frequency_at_a_place_over_its_mean():
+    counts = np.zeros((K, *CELLS), dtype=np.int64)
+    counts[0, :16] = 99  # the upper half is of class 0, the lower of class 1
+    counts[1, 16:] = 99
+    prior = log_spatial_prior(counts).exp()
+    common, rare = 100 / 102, 1 / 102
+    mean = (common + rare) / 2
+    torch.testing.assert_close(prior[0, :16], torch.full((16, 64), common / mean))
+    torch.testing.assert_close(prior[0, 16:], torch.full((16, 64), rare / mean))
+    torch.testing.assert_close(prior[2], torch.ones(CELLS))  # never shown: as likely everywhere
+
+
+def test_product_with_the_prior_is_a_probability_again():
+    logits = torch.randn(2, K, *CELLS, generator=generator("logits"))
+    prior = torch.randn(K, *CELLS, generator=generator("prior"))
+    product = logits.softmax(1) * prior.exp()
+    found = with_prior(logits, prior).softmax(1)
+    torch.testing.assert_close(found, product / product.sum(1, keepdim=True))
+
+
+def test_prior_follows_the_grid_of_the_logits():
+    counts = np.zeros((K, *CELLS), dtype=np.int64)
+    counts[0, :, :32] = 1000
+    found = with_prior(torch.zeros(1, K, 8, 10), log_spatial_prior(counts))
+    assert (found[0, 0, :, :4] > found[0, 0, :, 6:]).all()
+
+
+def test_shares_are_of_the_labelled_pixels():
+    counts = np.zeros((K, *CELLS), dtype=np.int64)
+    counts[0, 0, 0], counts[2, 3, 3] = 30, 10
+    assert shares(counts).tolist() == [0.75, 0.0, 0.25]
+    assert shares(np.zeros_like(counts)).tolist() == [0, 0, 0]
