@@ -10,14 +10,12 @@ between source-only and oracle that was closed.
 from __future__ import annotations
 
 import argparse
-import json
-import re
-import statistics
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+
+from orchestrator.tables import ORACLE, comparison, results_of, slug
 
 PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
 
@@ -25,23 +23,24 @@ ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "DRSL+": ("drsl", ()),
     "DRSL": ("drsl", ("--loss.consistency", "0")),
     "self-training": ("drsl", ("--loss.triplet", "0", "--loss.mixture", "0", "--loss.consistency", "0")),
-    "target oracle": ("oracle", ()),
+    ORACLE: ("oracle", ()),
     "CBST": ("cbst", ()),
+    "CBST-SP": ("cbst", ("--pseudo.spatial_prior", "true")),
     "CRST (MRKLD)": ("crst", ()),
     "CRST (MRENT)": ("crst", ("--regulariser", "mrent")),
+    "CRST (LRENT)": ("crst", ("--regulariser", "lrent")),
     "MinEnt": ("minent", ()),
     "AdvEnt": ("advent", ()),
     "AdaptSegNet": ("adaptsegnet", ()),
     "Structure Enhancement": ("structure", ()),
 }
 """Pipeline and flags of each arm."""
-USUAL = ("self-training", "DRSL", "DRSL+", "target oracle")
+USUAL = ("self-training", "DRSL", "DRSL+", ORACLE)
 
 
 def folder(options: argparse.Namespace, arm: str, seed: int) -> Path:
     """The run folder of one arm and seed."""
-    name = re.sub(r"[^a-z]+", "-", arm.lower().replace("+", "-plus")).strip("-")
-    return Path(options.runs).resolve() / f"{options.preset}-{name}-{seed}"
+    return Path(options.runs).resolve() / f"{options.preset}-{slug(arm)}-{seed}"
 
 
 def run(options: argparse.Namespace, extra: list[str], seed: int) -> None:
@@ -60,49 +59,6 @@ def run(options: argparse.Namespace, extra: list[str], seed: int) -> None:
             subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
 
 
-def results(options: argparse.Namespace) -> dict[str, list[float]]:
-    """The mIoU of every arm, one value a seed, over the classes that the evaluation images show.
-
-    A run's own mIoU also counts a class that no image shows, as 0, once the network predicts it anywhere: fair for one
-    network, but arms that are averaged over different classes do not compare.
-    """
-    found: dict[str, list[float]] = {"source-only": []}
-    for seed in options.seeds:
-        folders = [folder(options, arm, seed) for arm in options.arms]
-        summaries = [json.loads((path / "summary.json").read_text()) for path in folders]
-        measured = json.loads(next(folders[0].glob("stages/*/evaluation.json")).read_text())
-        classes = [name for name, row in zip(measured["iou"], measured["confusion"], strict=True) if any(row)]
-        before = next(summary["source_only"] for summary in summaries if "source_only" in summary)
-        found["source-only"].append(mean_over(classes, before))
-        for arm, summary in zip(options.arms, summaries, strict=True):
-            found.setdefault(arm, []).append(mean_over(classes, summary["adapted"]))
-    return found
-
-
-def mean_over(classes: list[str], result: dict[str, Any]) -> float:
-    """Mean IoU over these classes."""
-    return statistics.mean(result["iou"][name] for name in classes)
-
-
-def table(found: dict[str, list[float]]) -> str:
-    """The Markdown table."""
-    source = found["source-only"]
-    gap = statistics.mean(found["target oracle"]) - statistics.mean(source) if "target oracle" in found else None
-    lines = [
-        "| arm | mIoU, mean ± sd | each seed | gain over source-only | share of the gap closed |",
-        "|---|---|---|---|---|",
-    ]
-    for arm, values in found.items():
-        mean, spread = statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
-        gains = [value - before for value, before in zip(values, source, strict=True)]
-        gain = statistics.mean(gains)
-        each = ", ".join(f"{value:.3f}" for value in values)
-        gained = "" if arm == "source-only" else f"{gain:+.3f}"
-        closed = f"{gain / gap:.0%}" if gap and arm not in ("source-only", "target oracle") else ""
-        lines.append(f"| {arm} | {mean:.3f} ± {spread:.3f} | {each} | {gained} | {closed} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Run what is missing, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -117,7 +73,8 @@ def main() -> None:
     with ThreadPoolExecutor(options.parallel) as pool:
         for future in [pool.submit(run, options, extra, seed) for seed in options.seeds]:
             future.result()
-    print(table(results(options)))
+    measured = {arm: [results_of(folder(options, arm, seed)) for seed in options.seeds] for arm in options.arms}
+    print(comparison(measured))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.config import Presets, RunFlags, flatten, parse_flags, read_file, usable_settings
 from orchestrator.errors import Interrupted, StageFailed, UserError
@@ -23,6 +23,7 @@ from orchestrator.runfolder import RunFolder
 
 if TYPE_CHECKING:
     from orchestrator.progress import Progress
+    from orchestrator.sweep import Arm
 
 USER_ERROR, FAILED, INTERRUPTED = 2, 1, 130
 
@@ -73,6 +74,17 @@ class ReportFlags:
     """Run folder."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SweepFlags(RunFlags):
+    """Where the runs of a sweep lie; not part of their configuration."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds that every arm is run with."""
+
+
+Flags = TypeVar("Flags", bound=RunFlags)
+
+
 def main(method: type[Method], presets: Presets, arguments: list[str] | None = None) -> None:
     """Run the command line of a method and exit with its code.
 
@@ -94,6 +106,8 @@ def _dispatch(method: type[Method], presets: Presets, words: list[str]) -> None:
     }
     if verb == "run":
         _run(method, presets, rest)
+    elif verb == "sweep":
+        _sweep(method, presets, rest)
     elif verb in verbs:
         flags, action = verbs[verb]
         if {"-h", "--help"} & set(rest):
@@ -104,19 +118,14 @@ def _dispatch(method: type[Method], presets: Presets, words: list[str]) -> None:
             raise UserError("The command cannot be understood:", *complaints, *problems)
         action(settings)
     else:
-        raise UserError(f"{verb}: no such command; there are run (the default), {', '.join(verbs)}.")
+        raise UserError(f"{verb}: no such command; there are run (the default), sweep, {', '.join(verbs)}.")
 
 
 def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
     if {"-h", "--help"} & set(words):
         _run_help(method, presets)
-    names = flatten(method)
-    own = flatten(RunFlags)
-    found, complaints = parse_flags(words, {**names, **own})
-    flags, problems = usable_settings(RunFlags, {k: v for k, v in found.items() if k in own})
-    assert flags is not None, "every flag of a run has a default"
-    given = {k: v for k, v in found.items() if k not in own}
-    settings = _settings(method, presets, flags, given, [*complaints, *problems, *_flag_problems(flags)])
+    flags, given, complaints = read_words(RunFlags, method, words)
+    settings = _settings(method, presets, flags, given, complaints)
     folder = run_folder(flags, settings)
     with _session(flags.verbose) as session, contextlib.closing(RunFolder(folder)) as home:
         from orchestrator.resources import recall
@@ -134,6 +143,45 @@ def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
         report = runner.run(settings, home, session.progress, [Path(path) for path in flags.reuse])
         show_summary(read_json(folder / "summary.json"), session.progress)
         session.progress.say(f"report: {report}")
+
+
+def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
+    listed = "\n".join(f"  {name:<18} {sweep.description}" for name, sweep in method.sweeps.items())
+    if {"-h", "--help"} & set(words):
+        print(f"Sweeps ({method.name}.py sweep NAME, then flags and any setting of a run):\n{listed}\n")
+        _help(SweepFlags, f"{method.name}.py sweep NAME", SweepFlags.__doc__ or "")
+    if not words or words[0] not in method.sweeps:
+        known = f"there are:\n{listed}" if listed else "this method has none."
+        raise UserError(f"sweep {' '.join(words[:1])}: name a sweep; {known}")
+    name, sweep = words[0], method.sweeps[words[0]]
+    flags, given, complaints = read_words(SweepFlags, method, words[1:])
+    complaints += ["seed: a sweep runs every arm with each of its --seeds"] if "seed" in given else []
+
+    def settings(arm: Arm, seed: int) -> Method:
+        return _settings(method, presets, flags, {**given, **arm.changes, "seed": seed}, complaints)
+
+    # All of them are made once before anything starts: so every mistake is found.
+    first, *_ = [settings(arm, seed) for seed in flags.seeds for arm in sweep.arms]
+    if first.pair.evaluation.kind == "none":
+        raise UserError("A sweep compares numbers: it needs an evaluation domain (--pair.evaluation.kind).")
+    folder = run_folder(flags, first, f"{method.name}-{first.preset or 'custom'}-{name}")
+    with _session(flags.verbose) as session:
+        from orchestrator.sweep import carry_out
+
+        session.connect()
+        reuse = [Path(path) for path in flags.reuse]
+        print(carry_out(sweep, flags.seeds, settings, folder, session.progress, reuse))
+        session.progress.say(f"table: {folder / 'table.md'}")
+
+
+def read_words(kind: type[Flags], method: type[Method], words: list[str]) -> tuple[Flags, dict[str, Any], list[str]]:
+    """Split command-line words into flags of this kind and settings of the method, and say what is wrong with them."""
+    own = flatten(kind)
+    found, complaints = parse_flags(words, {**flatten(method), **own})
+    flags, problems = usable_settings(kind, {k: v for k, v in found.items() if k in own})
+    assert flags is not None, "every flag has a default"
+    given = {k: v for k, v in found.items() if k not in own}
+    return flags, given, [*complaints, *problems, *_flag_problems(flags)]
 
 
 def _settings(
@@ -166,13 +214,13 @@ def _flag_problems(flags: RunFlags) -> list[str]:
     return [*problems, *([_bad_name(flags.name)] if flags.name and not _fits_a_folder(flags.name) else [])]
 
 
-def run_folder(flags: RunFlags, settings: Method) -> Path:
+def run_folder(flags: RunFlags, settings: Method, usual: str = "") -> Path:
     """The folder of a run: `runs/METHOD-PRESET-SEED` or as named; with --fresh the first free one beside it.
 
     Raises:
         UserError: the name would leave the runs folder or is too long for a file system.
     """
-    name = flags.name or f"{settings.name}-{settings.preset or 'custom'}-{settings.seed}"
+    name = flags.name or usual or f"{settings.name}-{settings.preset or 'custom'}-{settings.seed}"
     if not _fits_a_folder(name):
         raise UserError(_bad_name(name))
     folder = Path(flags.runs).expanduser().resolve() / name
@@ -276,7 +324,7 @@ def _run_help(method: type[Method], presets: Presets) -> None:
     _help(
         RunFlags, f"{method.name}.py [run]", "Flags of the run folder; the settings of the method follow.", leave=False
     )
-    _help(method, f"{method.name}.py [run|evaluate|label|report]", sys.modules[method.__module__].__doc__ or "")
+    _help(method, f"{method.name}.py [run|sweep|evaluate|label|report]", sys.modules[method.__module__].__doc__ or "")
 
 
 def _preset_list(presets: Presets) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +12,7 @@ from domains.settings import AugmentSettings, IsaSettings, PairSettings
 from models.settings import SegmenterSettings
 from orchestrator.settings import ComputeSettings, TrainSettings
 from orchestrator.stages import Stage
+from orchestrator.sweep import Sweep
 
 if TYPE_CHECKING:
     from typing import Annotated
@@ -53,6 +54,9 @@ class Method:
     """The network that is evaluated, labels, and leaves the run as `model/`."""
     oracle: ClassVar[bool] = False
     """True where target labels are used for training; marked in every output."""
+
+    sweeps: ClassVar[Mapping[str, Sweep]] = {}
+    """Published tables that `sweep NAME` runs."""
 
     preset: str = ""
     """Preset these settings come from."""

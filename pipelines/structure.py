@@ -8,7 +8,7 @@ Run `python pipelines/structure.py --help` for every setting.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -18,6 +18,7 @@ from annotated_types import Ge, Gt
 from models.settings import DiscriminatorSettings
 from orchestrator import cli
 from orchestrator.settings import OptimiserSettings
+from orchestrator.sweep import Arm, Sweep
 from pipelines.alignment import Alignment, Segmented, adversary, presets
 
 if TYPE_CHECKING:
@@ -33,6 +34,17 @@ class Structure(Alignment):
     """The full model of the paper; a weight of 0 leaves the part out (the arms of its Table 1)."""
 
     name: ClassVar[str] = "structure"
+    sweeps: ClassVar[Mapping[str, Sweep]] = {
+        "table1": Sweep(
+            "Structure Enhancement, Table 1: which level is aligned (published: GTA5 to Cityscapes, 19 classes)",
+            (
+                Arm("source only", {"reconstruction": 0, "adversarial": 0}, 36.6),
+                Arm("feature level", {"adversarial": 0}, 39.1),
+                Arm("output level", {"reconstruction": 0}, 41.7),
+                Arm("full", {}, 44.8),
+            ),
+        )
+    }
 
     auxiliary: Annotated[float, Ge(0)] = 0.0
     """Weight of a second classifier on the encoder's third stage: the paper has none."""

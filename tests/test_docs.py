@@ -119,13 +119,10 @@ def understand(words: list[str]) -> None:
         _, problems = usable_settings(VERBS[verb], found)
         assert not [*complaints, *problems]
         return
-    assert verb == "run"
-    own, names = flatten(RunFlags), flatten(method)
-    found, complaints = parse_flags([word for word in rest if word != "--help"], {**names, **own})
-    flags, problems = usable_settings(RunFlags, {name: found[name] for name in found if name in own})
-    assert flags is not None
-    given = {name: found[name] for name in found if name not in own}
-    cli._settings(method, presets, flags, given, [*complaints, *problems, *cli._flag_problems(flags)])
+    kind = {"run": RunFlags, "sweep": cli.SweepFlags}[verb]
+    changes = dict(method.sweeps[rest.pop(0)].arms[0].changes) if verb == "sweep" else {}
+    flags, given, complaints = cli.read_words(kind, method, [word for word in rest if word != "--help"])
+    cli._settings(method, presets, flags, {**given, **changes}, complaints)
 
 
 def test_the_documents_are_there_and_hold_commands_and_tables():

@@ -1,0 +1,78 @@
+"""Carry out a named sweep: the arms of a published table, over seeds, as runs that share what they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.method import Method
+    from orchestrator.progress import Progress
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of a table."""
+
+    title: str
+    changes: Mapping[str, Any]
+    """Settings that differ from the base, by dotted name."""
+    published: float | None = None
+    """mIoU in percent that the paper gives."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A published table as runs."""
+
+    description: str
+    """What varies, and which benchmark the published numbers are from."""
+    arms: tuple[Arm, ...]
+
+
+def carry_out(
+    sweep: Sweep,
+    seeds: Sequence[int],
+    settings: Callable[[Arm, int], Method],
+    folder: Path,
+    progress: Progress,
+    reuse: Sequence[Path] = (),
+) -> str:
+    """Run every arm with every seed, in a cluster that is already connected; runs that are finished are not repeated.
+
+    Args:
+        sweep: what to run.
+        seeds: seeds of each arm.
+        settings: settings of an arm with a seed.
+        folder: where the runs lie, a folder each, with `table.md` and `table.json`.
+        progress: where to report.
+        reuse: other runs whose finished stages may be taken over.
+
+    Returns:
+        The table as Markdown.
+    """
+    from orchestrator import runner
+    from orchestrator.files import write_json, write_text
+    from orchestrator.runfolder import RunFolder
+    from orchestrator.tables import Measured, comparison, results_of, slug
+
+    found: dict[str, list[Measured]] = {arm.title: [] for arm in sweep.arms}
+    for seed in seeds:
+        before = [*reuse]
+        for arm in sweep.arms:
+            progress.say(f"{arm.title}, seed {seed}")
+            home = RunFolder(folder / f"{slug(arm.title)}-{seed}")
+            try:
+                runner.run(settings(arm, seed), home, progress, before)
+            finally:
+                home.close()
+            before.append(home.path)
+            found[arm.title].append(results_of(home.path))
+    published = {arm.title: arm.published for arm in sweep.arms if arm.published is not None}
+    table = comparison(found, published)
+    write_text(folder / "table.md", f"{sweep.description}\n\n{table}\n")
+    # In units of the mIoU, [source-only, adapted] of each arm and seed.
+    write_json(folder / "table.json", {"seeds": list(seeds), "miou": found, "published_percent": published})
+    return table

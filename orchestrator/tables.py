@@ -1,0 +1,71 @@
+"""Tables of several runs: the mean over seeds of each arm, its gain over source-only, the share of the gap closed."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from orchestrator.files import read_json
+
+SOURCE_ONLY = "source-only"
+ORACLE = "target oracle"
+Measured = tuple[float | None, float]
+"""mIoU before (None where a run has no source-only network) and after adaptation, in [0, 1]."""
+
+
+def slug(title: str) -> str:
+    """An arm's title as a part of a folder's name."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower().replace("+", "-plus")).strip("-")
+
+
+def results_of(run: Path) -> Measured:
+    """What was measured of a finished run, over the classes that the evaluation images show.
+
+    A run's own mIoU also counts a class that no image shows, as 0, once the network predicts it anywhere: fair for one
+    network, but arms that are averaged over different classes do not compare.
+    """
+    summary = read_json(run / "summary.json")
+    measured = read_json(next(run.glob("stages/*/evaluation.json")))
+    classes = [name for name, row in zip(measured["iou"], measured["confusion"], strict=True) if any(row)]
+
+    def mean(role: str) -> float:
+        return statistics.mean(summary[role]["iou"][name] for name in classes)
+
+    return mean("source_only") if "source_only" in summary else None, mean("adapted")
+
+
+def comparison(found: Mapping[str, Sequence[Measured]], published: Mapping[str, float] | None = None) -> str:
+    """A Markdown table of arms.
+
+    Args:
+        found: what was measured of each arm, by title and seed. The first arm's source-only is that of the table; each
+            gain is over the arm's own, where it has one. "target oracle", if it is there, is what the gap is to.
+        published: mIoU in percent that a paper gives for an arm, shown beside ours.
+    """
+    source = [before for before, _ in next(iter(found.values())) if before is not None]
+    oracle = [after for _, after in found.get(ORACLE, ())]
+    gap = statistics.mean(oracle) - statistics.mean(source) if oracle else None
+    header = ["arm", "mIoU, mean ± sd", "each seed", "gain over source-only"]
+    header += ["share of the gap closed"] if gap else []
+    header += ["published"] if published else []
+    rows = [[SOURCE_ONLY, _spread(source), _each(source), *[""] * (len(header) - 3)]]
+    for arm, measured in found.items():
+        values = [after for _, after in measured]
+        gains = [after - (before or usual) for (before, after), usual in zip(measured, source, strict=True)]
+        row = [arm, _spread(values), _each(values), _spread(gains, "+.3f")]
+        row += ["" if arm == ORACLE else f"{statistics.mean(gains) / gap:.0%}"] if gap else []
+        row += [f"{published[arm]:.1f}" if arm in published else ""] if published else []
+        rows.append(row)
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows])
+
+
+def _spread(values: Sequence[float], form: str = ".3f") -> str:
+    """Mean and, of several values, standard deviation."""
+    deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):{form}}{deviation}"
+
+
+def _each(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.3f}" for value in values)
