@@ -18,6 +18,8 @@ from orchestrator.labelling import COUNTS
 from pipelines.crst import Crst
 
 SIZE = (64, 128)
+CITY_IDS = (0, 1, 2, 4, 5, 7, 8, 10, 11, 12, 13, 18)
+"""Ids in Cityscapes of the toy city's classes."""
 ALPHA = 0.25
 
 
@@ -50,8 +52,8 @@ def probability_NKHW(run, upsample) -> np.ndarray:
     counts = np.zeros((12, 32, 64), dtype=np.int64)
     for index in range(len(game)):
         label = game.label(index).numpy()
-        for k in range(12):
-            counts[k] += (label == k).reshape(32, 2, 64, 2).sum((1, 3))
+        for k, city_id in enumerate(CITY_IDS):
+            counts[k] += (label == city_id).reshape(32, 2, 64, 2).sum((1, 3))
     prior = log_spatial_prior(counts)
     street, predictor = ToyCity("street", "train", 8, *SIZE), Predictor(run / "stages" / "00-source" / "model")
     found = []
