@@ -4,82 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import os
 import shlex
-import shutil
 import sys
-import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from orchestrator.config import Presets, RunFlags, flatten, parse_flags, read_file, usable_settings
+from orchestrator.config import Presets, flatten, parse_flags, read_file, usable_settings
 from orchestrator.errors import Interrupted, StageFailed, UserError
 from orchestrator.files import read_json
+from orchestrator.flags import EvaluateFlags, LabelFlags, ReportFlags, RunFlags, SweepFlags
 from orchestrator.method import Method
 from orchestrator.runfolder import RunFolder
+from orchestrator.session import open_session
 
 if TYPE_CHECKING:
-    from orchestrator.progress import Progress
-    from orchestrator.sweep import Arm
+    from orchestrator.arms import Arm
 
 USER_ERROR, FAILED, INTERRUPTED = 2, 1, 130
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateFlags:
-    """Measure a trained model on a folder of labelled images; writes evaluation.json."""
-
-    model: str
-    """Model folder: runs/NAME/model."""
-    images: str
-    """Folder of images, searched recursively."""
-    labels: str
-    """Folder of index PNGs with the same relative names."""
-    label_space: str
-    """Label space of those PNGs: cityscapes19, camvid11, toycity12 or a JSON file."""
-    out: str = "evaluation.json"
-    """File to write."""
-    flip: bool = False
-    """Average each prediction with that of the mirrored image."""
-    size: tuple[int, ...] = ()
-    """Height and width that images are resized to before prediction; empty: as the model was evaluated."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelFlags:
-    """Label a folder of images with a trained model; writes Arrow shards, and pictures on request."""
-
-    model: str
-    """Model folder: runs/NAME/model."""
-    images: str
-    """Folder of images, searched recursively."""
-    out: str
-    """Folder to write."""
-    pictures: bool = False
-    """Also write a colour PNG of each label."""
-    flip: bool = False
-    """Average each prediction with that of the mirrored image."""
-    size: tuple[int, ...] = ()
-    """Height and width that images are resized to before prediction; empty: as the model was evaluated."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportFlags:
-    """Write report.html of a finished run again."""
-
-    run: str
-    """Run folder."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepFlags(RunFlags):
-    """Where the runs of a sweep lie; not part of their configuration."""
-
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds that every arm is run with."""
 
 
 Flags = TypeVar("Flags", bound=RunFlags)
@@ -127,7 +70,7 @@ def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
     flags, given, complaints = read_words(RunFlags, method, words)
     settings = _settings(method, presets, flags, given, complaints)
     folder = run_folder(flags, settings)
-    with _session(flags.verbose) as session, contextlib.closing(RunFolder(folder)) as home:
+    with open_session(flags.verbose) as session, contextlib.closing(RunFolder(folder)) as home:
         from orchestrator.resources import recall
         from orchestrator.summary import config_of, show_summary
 
@@ -165,7 +108,7 @@ def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
     if first.pair.evaluation.kind == "none":
         raise UserError("A sweep compares numbers: it needs an evaluation domain (--pair.evaluation.kind).")
     folder = run_folder(flags, first, f"{method.name}-{first.preset or 'custom'}-{name}")
-    with _session(flags.verbose) as session:
+    with open_session(flags.verbose) as session:
         from orchestrator.sweep import carry_out
 
         session.connect()
@@ -240,14 +183,14 @@ def _bad_name(name: str) -> str:
 
 
 def _evaluate(flags: EvaluateFlags) -> None:
-    with _session() as session:
+    with open_session() as session:
         from orchestrator.verbs import evaluate
 
         evaluate(flags, session)
 
 
 def _label(flags: LabelFlags) -> None:
-    with _session() as session:
+    with open_session() as session:
         from orchestrator.verbs import label
 
         label(flags, session)
@@ -259,44 +202,6 @@ def _report(flags: ReportFlags) -> None:
     if not (Path(flags.run) / "summary.json").exists():
         raise UserError(f"--run {flags.run}: there is no finished run in this folder (no summary.json).")
     print(f"report: {write_report(Path(flags.run))}")
-
-
-@dataclass(frozen=True)
-class Session:
-    """A console, and Ray from the moment that it is wanted."""
-
-    progress: Progress
-    connect: Callable[[], None]
-    """Start or join Ray: called when everything that can be checked without it has been."""
-
-
-@contextlib.contextmanager
-def _session(verbose: bool = False) -> Iterator[Session]:
-    """Set the process up; Ray and the scratch folder are gone afterwards."""
-    from orchestrator.environment import prepare
-
-    scratch = prepare()
-    try:
-        if not verbose:
-            warnings.filterwarnings("ignore")
-            logging.disable(logging.INFO)
-        from orchestrator.progress import Progress
-
-        progress = Progress()
-
-        def connect() -> None:
-            from orchestrator.resources import connect
-
-            progress.say("starting Ray ...")
-            connect(scratch, verbose)
-
-        yield Session(progress, connect)
-    finally:
-        if "ray" in sys.modules:
-            import ray
-
-            ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _guarded(action: Callable[[], None], words: list[str]) -> int:

@@ -22,26 +22,6 @@ Settings = TypeVar("Settings")
 Presets = Mapping[str, Callable[[], Any]]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunFlags:
-    """Where a run lies and how it starts; not part of its configuration."""
-
-    preset: str = ""
-    """Named settings to start from; the first of the list where neither this nor --config is given."""
-    config: str = ""
-    """YAML file of settings, such as runs/NAME/config.yaml, to start from instead of a preset."""
-    runs: str = "runs"
-    """Folder that run folders lie in."""
-    name: str = ""
-    """Name of the run folder; by default METHOD-PRESET-SEED. The same name continues the same run."""
-    fresh: bool = False
-    """Start a new run beside one of the same name, instead of continuing it."""
-    reuse: tuple[str, ...] = ()
-    """Run folders whose finished stages are taken over where everything that decides them is the same."""
-    verbose: bool = False
-    """Show Ray's own messages and tracebacks."""
-
-
 def read_settings(cls: type[Settings], flags: Mapping[str, Any], base: Settings | None = None) -> Settings:
     """Settings of a class from dotted flags over a base.
 

@@ -10,9 +10,9 @@ from annotated_types import Ge, Lt
 
 from domains.settings import AugmentSettings, IsaSettings, PairSettings
 from models.settings import SegmenterSettings
+from orchestrator.arms import Sweep
 from orchestrator.settings import ComputeSettings, TrainSettings
 from orchestrator.stages import Stage
-from orchestrator.sweep import Sweep
 
 if TYPE_CHECKING:
     from typing import Annotated

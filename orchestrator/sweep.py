@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from orchestrator.method import Method
-    from orchestrator.progress import Progress
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One row of a table."""
-
-    title: str
-    changes: Mapping[str, Any]
-    """Settings that differ from the base, by dotted name."""
-    published: float | None = None
-    """mIoU in percent that the paper gives."""
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A published table as runs."""
-
-    description: str
-    """What varies, and which benchmark the published numbers are from."""
-    arms: tuple[Arm, ...]
+from orchestrator import runner
+from orchestrator.arms import Arm, Sweep
+from orchestrator.files import write_json, write_text
+from orchestrator.method import Method
+from orchestrator.progress import Progress
+from orchestrator.runfolder import RunFolder
+from orchestrator.tables import Measured, comparison, results_of, slug
 
 
 def carry_out(
@@ -53,11 +35,6 @@ def carry_out(
     Returns:
         The table as Markdown.
     """
-    from orchestrator import runner
-    from orchestrator.files import write_json, write_text
-    from orchestrator.runfolder import RunFolder
-    from orchestrator.tables import Measured, comparison, results_of, slug
-
     found: dict[str, list[Measured]] = {arm.title: [] for arm in sweep.arms}
     for seed in seeds:
         before = [*reuse]

@@ -27,7 +27,8 @@ from orchestrator.settings import ComputeSettings
 from orchestrator.tasks import run_tasks, split
 
 if TYPE_CHECKING:
-    from orchestrator.cli import EvaluateFlags, LabelFlags, Session
+    from orchestrator.flags import EvaluateFlags, LabelFlags
+    from orchestrator.session import Session
 
 
 def evaluate(flags: EvaluateFlags, session: Session) -> None:

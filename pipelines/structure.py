@@ -17,8 +17,8 @@ from annotated_types import Ge, Gt
 
 from models.settings import DiscriminatorSettings
 from orchestrator import cli
+from orchestrator.arms import Arm, Sweep
 from orchestrator.settings import OptimiserSettings
-from orchestrator.sweep import Arm, Sweep
 from pipelines.alignment import Alignment, Segmented, adversary, presets
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from PIL import Image
 
 from domains.labels import LabelSpace, label_space
 from orchestrator import cli
-from orchestrator.config import RunFlags, flatten, parse_flags, usable_settings
+from orchestrator.config import flatten, parse_flags, usable_settings
+from orchestrator.flags import EvaluateFlags, LabelFlags, ReportFlags, RunFlags, SweepFlags
 from pipelines import adaptsegnet, advent, cbst, crst, drsl, minent, oracle, structure
 
 ROOT = Path(__file__).parents[1]
@@ -33,9 +34,9 @@ METHODS: dict[str, tuple[Any, Any]] = {
 }
 COLUMNS: dict[str, Any] = {"Default": drsl.Drsl, **drsl.PRESETS, **{f"{name}.py": METHODS[name][0] for name in METHODS}}
 """What a column of a table of settings speaks of, by its header."""
-VERBS = {"evaluate": cli.EvaluateFlags, "label": cli.LabelFlags, "report": cli.ReportFlags}
+VERBS = {"evaluate": EvaluateFlags, "label": LabelFlags, "report": ReportFlags}
 SETTINGS = {name for method, _ in METHODS.values() for name in flatten(method)}
-FLAGS = SETTINGS | {name for cls in (RunFlags, *VERBS.values()) for name in flatten(cls)}
+FLAGS = SETTINGS | {name for cls in (SweepFlags, *VERBS.values()) for name in flatten(cls)}
 FOLDERS = ("losses", "models", "domains", "orchestrator", "pipelines", "tests", "benchmarks", "docs")
 FORBIDDEN = ("/work/", "/home/", "/root/", "/tmp/", "localhost", "pypi.org", "pythonhosted", "index-url")
 
@@ -119,7 +120,7 @@ def understand(words: list[str]) -> None:
         _, problems = usable_settings(VERBS[verb], found)
         assert not [*complaints, *problems]
         return
-    kind = {"run": RunFlags, "sweep": cli.SweepFlags}[verb]
+    kind = {"run": RunFlags, "sweep": SweepFlags}[verb]
     changes = dict(method.sweeps[rest.pop(0)].arms[0].changes) if verb == "sweep" else {}
     flags, given, complaints = cli.read_words(kind, method, [word for word in rest if word != "--help"])
     cli._settings(method, presets, flags, {**given, **changes}, complaints)

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from orchestrator import cli
-from orchestrator.config import RunFlags
 from orchestrator.errors import Interrupted, StageFailed, UserError
+from orchestrator.flags import RunFlags
 from orchestrator.runfolder import RunFolder
 from orchestrator.summary import config_of
 from pipelines.drsl import PRESETS, Drsl

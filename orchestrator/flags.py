@@ -1,0 +1,79 @@
+"""The command line's own flags, beside the settings of a method; each field's docstring is its help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFlags:
+    """Where a run lies and how it starts; not part of its configuration."""
+
+    preset: str = ""
+    """Named settings to start from; the first of the list where neither this nor --config is given."""
+    config: str = ""
+    """YAML file of settings, such as runs/NAME/config.yaml, to start from instead of a preset."""
+    runs: str = "runs"
+    """Folder that run folders lie in."""
+    name: str = ""
+    """Name of the run folder; by default METHOD-PRESET-SEED. The same name continues the same run."""
+    fresh: bool = False
+    """Start a new run beside one of the same name, instead of continuing it."""
+    reuse: tuple[str, ...] = ()
+    """Run folders whose finished stages are taken over where everything that decides them is the same."""
+    verbose: bool = False
+    """Show Ray's own messages and tracebacks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateFlags:
+    """Measure a trained model on a folder of labelled images; writes evaluation.json."""
+
+    model: str
+    """Model folder: runs/NAME/model."""
+    images: str
+    """Folder of images, searched recursively."""
+    labels: str
+    """Folder of index PNGs with the same relative names."""
+    label_space: str
+    """Label space of those PNGs: cityscapes19, camvid11, toycity12 or a JSON file."""
+    out: str = "evaluation.json"
+    """File to write."""
+    flip: bool = False
+    """Average each prediction with that of the mirrored image."""
+    size: tuple[int, ...] = ()
+    """Height and width that images are resized to before prediction; empty: as the model was evaluated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelFlags:
+    """Label a folder of images with a trained model; writes Arrow shards, and pictures on request."""
+
+    model: str
+    """Model folder: runs/NAME/model."""
+    images: str
+    """Folder of images, searched recursively."""
+    out: str
+    """Folder to write."""
+    pictures: bool = False
+    """Also write a colour PNG of each label."""
+    flip: bool = False
+    """Average each prediction with that of the mirrored image."""
+    size: tuple[int, ...] = ()
+    """Height and width that images are resized to before prediction; empty: as the model was evaluated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFlags:
+    """Write report.html of a finished run again."""
+
+    run: str
+    """Run folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepFlags(RunFlags):
+    """Where the runs of a sweep lie; not part of their configuration."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds that every arm is run with."""

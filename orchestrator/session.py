@@ -1,0 +1,53 @@
+"""What every command needs about it: a console, Ray when it is wanted, and nothing left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.progress import Progress
+
+
+@dataclass(frozen=True)
+class Session:
+    """A console, and Ray from the moment that it is wanted."""
+
+    progress: Progress
+    connect: Callable[[], None]
+    """Start or join Ray: called when everything that can be checked without it has been."""
+
+
+@contextlib.contextmanager
+def open_session(verbose: bool = False) -> Iterator[Session]:
+    """Set the process up; Ray and the scratch folder are gone afterwards."""
+    from orchestrator.environment import prepare
+
+    scratch = prepare()
+    try:
+        if not verbose:
+            warnings.filterwarnings("ignore")
+            logging.disable(logging.INFO)
+        from orchestrator.progress import Progress
+
+        progress = Progress()
+
+        def connect() -> None:
+            from orchestrator.resources import connect
+
+            progress.say("starting Ray ...")
+            connect(scratch, verbose)
+
+        yield Session(progress, connect)
+    finally:
+        if "ray" in sys.modules:
+            import ray
+
+            ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
