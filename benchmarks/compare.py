@@ -24,7 +24,7 @@ ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "DRSL": ("drsl", ("--loss.consistency", "0")),
     "self-training": ("drsl", ("--loss.triplet", "0", "--loss.mixture", "0", "--loss.consistency", "0")),
     ORACLE: ("oracle", ()),
-    "CBST": ("cbst", ()),
+    "CBST": ("cbst", ("--pseudo.spatial_prior", "false")),
     "CBST-SP": ("cbst", ("--pseudo.spatial_prior", "true")),
     "CRST (MRKLD)": ("crst", ()),
     "CRST (MRENT)": ("crst", ("--regulariser", "mrent")),

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from domains.selection import score_strips
+from domains.scores import score_strips
 from models.weights import load_model
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}

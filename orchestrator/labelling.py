@@ -20,12 +20,12 @@ from safetensors.numpy import load_file, save_file
 from domains.arrow import intact_digest, open_table
 from domains.metrics import confusion_matrix, mean_iou, named, precision_per_class
 from domains.samples import Labelled, Unlabelled
+from domains.scores import score_strips
 from domains.selection import (
     ConfidenceHistogram,
     SelfEntropy,
     confidence_log_odds,
     pseudo_label,
-    score_strips,
     self_entropy,
     thresholds,
 )

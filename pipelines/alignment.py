@@ -84,7 +84,8 @@ class Alignment(Method):
                 step="source_alone",
                 networks=self.segmenting,
                 settings=self.source,
-                uses=(self.model, self.augment, self.auxiliary),
+                # Without a second classifier it is the training of `SourceOnly`, and can be taken over from one.
+                uses=(self.model, self.augment, *([self.auxiliary] if self.auxiliary else [])),
             ),
             Evaluate(name="source-only", of="source", role="source_only"),
             Train(

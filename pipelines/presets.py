@@ -31,6 +31,8 @@ class Setting:
     """One round of adaptation."""
     isa: IsaSettings = field(default_factory=lambda: IsaSettings(ratio=1.0))
     """Input space adaptation in these rounds: the network has seen the originals before."""
+    spatial_prior: bool = True
+    """Whether both domains are seen from the same kind of place, so that the source tells where classes lie."""
 
 
 def toy() -> Setting:
@@ -81,11 +83,16 @@ def folders() -> Setting:
         source=DomainSettings(kind="folder"),
         target=DomainSettings(kind="folder"),
         evaluation=DomainSettings(kind="none"),
+        spatial_prior=False,
     )
 
 
 def _photographs(
-    label_space: str, source: DomainSettings, target: DomainSettings, evaluation: DomainSettings
+    label_space: str,
+    source: DomainSettings,
+    target: DomainSettings,
+    evaluation: DomainSettings,
+    spatial_prior: bool = True,
 ) -> Setting:
     """Photographs as the target: strong colour and blur changes, or a network that saw one light is lost in another."""
     return Setting(
@@ -105,7 +112,8 @@ def _photographs(
         ),
         model=SMALL,
         source=_from_scratch(steps=1500),
-        adapt=_continued(steps=150, lr=5e-4),
+        adapt=_continued(steps=150, lr=2e-4),
+        spatial_prior=spatial_prior,
     )
 
 

@@ -249,7 +249,7 @@ def presets(method: type[Kind], **settings: Any) -> dict[str, Callable[[], Kind]
             source=setting.source,
             adapt=setting.adapt,
             isa=setting.isa,
-            pseudo=PseudoSettings(rounds=2),
+            pseudo=PseudoSettings(rounds=2, spatial_prior=setting.spatial_prior),
             **settings,
         )
     )

@@ -67,6 +67,7 @@ TINY = {
     "adapt.checkpoint_every": 2,
     "adapt.log_every": 1,
     "pseudo.rounds": 1,
+    "pseudo.spatial_prior": False,
     "compute.precision": "fp32",
     "compute.cpus_per_worker": 1,
     "compute.tasks": 3,

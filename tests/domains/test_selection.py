@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from domains import selection
+from domains import scores, selection
 from domains.selection import ConfidenceHistogram
 from losses.ignore import IGNORE
 
@@ -44,45 +44,6 @@ def exact_selection(prob_KHW: np.ndarray, threshold_K: np.ndarray) -> np.ndarray
     return np.where(weighted.max(0) >= 1, weighted.argmax(0), IGNORE)
 
 
-# Upsampling in strips
-
-
-@pytest.mark.parametrize("rows", [1, 7, 64, 200])
-@pytest.mark.parametrize("size", [(65, 97), (64, 128), (9, 13), (5, 4), (1, 1)])
-def test_strips_equal_the_upsampling_of_the_whole(size: tuple[int, int], rows: int) -> None:
-    low = torch.randn(3, 9, 13, generator=torch.Generator().manual_seed(0)) * 3
-    strips = list(selection.upsampled_strips(low, size, rows))
-    whole = F.interpolate(low[None], size=size, mode="bilinear", align_corners=True)[0]
-    assert all(strip.shape[1] <= rows for _, strip in strips)
-    assert (torch.cat([strip for _, strip in strips], 1) - whole).abs().max() < 1e-5
-    assert [whole[:, rows_of].shape == strip.shape for rows_of, strip in strips] == [True] * len(strips)
-
-
-def test_half_precision_is_upcast_before_upsampling() -> None:
-    low = logits(size=(5, 7)).half()
-    (_, from_half), (_, from_float) = (next(selection.upsampled_strips(x, (9, 9))) for x in (low, low.float()))
-    assert from_half.dtype == torch.float32
-    assert from_half.equal(from_float)
-
-
-def test_scores_of_several_views_are_the_mean_probability() -> None:
-    views = [logits(seed=1, size=(9, 13)), logits(seed=2, size=(12, 17))]
-    prob = sum(F.interpolate(v[None], (33, 40), mode="bilinear", align_corners=True)[0].softmax(0) for v in views)
-    score = torch.cat([strip for _, strip in selection.score_strips(views, (33, 40), rows=8)], 1)
-    torch.testing.assert_close(score.softmax(0), prob / 2)
-
-
-def test_bad_logits_and_views_are_refused() -> None:
-    broken = logits(size=(4, 4))
-    broken[0, 1, 1] = float("nan")
-    with pytest.raises(ValueError, match="NaN or infinity"):
-        next(selection.upsampled_strips(broken, (8, 8)))
-    with pytest.raises(ValueError, match="rows must be at least 1, got 0"):
-        next(selection.upsampled_strips(logits(size=(4, 4)), (8, 8), rows=0))
-    with pytest.raises(ValueError, match="at least one view"):
-        next(selection.score_strips([], (8, 8)))
-
-
 # Confidence
 
 
@@ -103,7 +64,7 @@ def test_log_odds_tell_apart_probabilities_that_round_to_one() -> None:
     _, log_odds = selection.confidence_log_odds(torch.stack((gap, gap * 0, gap * 0))[:, None])
     torch.testing.assert_close(log_odds[0], gap - math.log(2))
     views = torch.stack((gap, gap * 0, gap * 0))[:, None]
-    _, averaged = next(selection.score_strips([views, views], (1, 4)))
+    _, averaged = next(scores.score_strips([views, views], (1, 4)))
     torch.testing.assert_close(selection.confidence_log_odds(averaged)[1], log_odds)
 
 
@@ -305,11 +266,11 @@ def test_bad_thresholds_are_refused() -> None:
 def test_pseudo_label_of_an_image_does_not_depend_on_the_strips(rows: int) -> None:
     views = [logits(seed=1, size=(9, 13)), logits(seed=2, size=(9, 13))]
     histogram = ConfidenceHistogram.empty(6)
-    for _, score in selection.score_strips(views, (65, 97), rows):
+    for _, score in scores.score_strips(views, (65, 97), rows):
         histogram.add(*selection.confidence_log_odds(score))
     threshold = selection.thresholds(histogram, 0.4)
     label = selection.pseudo_label(views, (65, 97), threshold, rows)
-    _, whole = next(selection.score_strips(views, (65, 97), 65))
+    _, whole = next(scores.score_strips(views, (65, 97), 65))
     assert label.shape == (65, 97)
     assert label.dtype == torch.uint8
     assert label.equal(selection.select(whole, threshold))
@@ -354,14 +315,6 @@ def test_self_entropy_of_parts_adds_up() -> None:
 
 
 # Soft labels (CRST's LRENT)
-
-
-def test_rows_and_columns_alone_equal_the_upsampling_of_the_whole() -> None:
-    low = torch.randn(3, 9, 13, generator=torch.Generator().manual_seed(0)) * 3
-    rows, columns = torch.tensor([0, 5, 5, 64]), torch.tensor([96, 0, 17])
-    whole = F.interpolate(low[None], size=(65, 97), mode="bilinear", align_corners=True)[0]
-    found = selection.upsampled_at(low, (65, 97), rows, columns)
-    assert (found - whole[:, rows][:, :, columns]).abs().max() < 1e-5
 
 
 def soft_by_the_book(prob_KHW: np.ndarray, threshold_K: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray]:

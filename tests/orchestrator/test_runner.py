@@ -65,7 +65,7 @@ def run(method: Drsl, folder) -> dict[str, Any]:
 def test_stages_are_carried_out_in_order_and_the_last_training_leaves_the_model(carried_out, tmp_path):
     summary = run(TOY, tmp_path)
     rounds = [f"{kind}-{number}" for number in range(2) for kind in ("label", "adapt", "evaluate")]
-    assert carried_out == ["source", "source-only", *rounds, "panels"]
+    assert carried_out == ["source", "source-only", "statistics", *rounds, "panels"]
     assert (tmp_path / MODEL / "weights").read_text() == "adapt-1"
     assert summary["source_only"]["miou"] == summary["adapted"]["miou"] == 0.5
 
@@ -79,7 +79,7 @@ def test_same_command_again_carries_out_nothing(carried_out, tmp_path):
 
 def test_run_without_evaluation_domain_measures_nothing(carried_out, tmp_path):
     summary = run(UNMEASURED, tmp_path)
-    assert carried_out == ["source", "label-0", "adapt-0", "label-1", "adapt-1", "panels"]
+    assert carried_out == ["source", "statistics", "label-0", "adapt-0", "label-1", "adapt-1", "panels"]
     assert not {"source_only", "adapted"} & summary.keys()
     assert [each["adapted_miou"] for each in summary["rounds"]] == [None, None]
     assert (tmp_path / MODEL / "weights").read_text() == "adapt-1"

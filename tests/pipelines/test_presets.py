@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from orchestrator.config import flatten
-from orchestrator.method import Method
+from orchestrator.method import Method, Sizes
 from pipelines import adaptsegnet, advent, cbst, crst, drsl, minent, oracle, presets, source_only, structure
+from pipelines.drsl import LossSettings
 from pipelines.presets import SETTINGS, Setting
 
 MODULES = (drsl, cbst, crst, adaptsegnet, advent, minent, structure, source_only, oracle)
@@ -66,3 +68,12 @@ def test_only_domains_have_a_kind_whose_change_drops_the_rest_of_the_group():
 def test_every_pipeline_is_checked_here():
     scripts = {path.stem for path in Path(presets.__file__).parent.glob("*.py")}
     assert set(METHODS) == scripts - {"__init__", "presets", "selftraining", "alignment"}
+
+
+@pytest.mark.parametrize("preset", SETTINGS)
+def test_methods_without_a_second_classifier_share_one_source_training(preset):
+    sizes = Sizes(source=8, target=8, classes=12)
+    trainings = [module.PRESETS[preset]().stages(sizes)[0] for module in (cbst, crst, structure, source_only)]
+    assert all(training == trainings[0] for training in trainings)
+    plain = LossSettings(triplet=0, mixture=0, consistency=0)
+    assert dataclasses.replace(drsl.PRESETS[preset](), loss=plain).stages(sizes)[0] == trainings[0]
