@@ -68,6 +68,12 @@ def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
     if {"-h", "--help"} & set(words):
         _run_help(method, presets)
     flags, given, complaints = read_words(RunFlags, method, words)
+    known = [f"{name}." for name in flatten(method)]
+    complaints += [
+        f"allow_change: {name} is no setting nor a group of them; see --help"
+        for name in flags.allow_change
+        if not any(setting.startswith(f"{name}.") for setting in known)
+    ]
     settings = _settings(method, presets, flags, given, complaints)
     folder = run_folder(flags, settings)
     with open_session(flags.verbose) as session, contextlib.closing(RunFolder(folder)) as home:
@@ -78,12 +84,13 @@ def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
         recorded = home.recorded_config()
         if recorded:
             settings = dataclasses.replace(settings, compute=recall(settings.compute, recorded.get("compute", {})))
-            home.adopt_config(config_of(settings))
+            home.adopt_config(config_of(settings), flags.allow_change)
         session.progress.say(f"{settings.title}: {folder}")
         session.connect()
         from orchestrator import runner
 
-        report = runner.run(settings, home, session.progress, [Path(path) for path in flags.reuse])
+        reuse = [*home.earlier(), *(Path(path) for path in flags.reuse)]
+        report = runner.run(settings, home, session.progress, reuse)
         show_summary(read_json(folder / "summary.json"), session.progress)
         session.progress.say(f"report: {report}")
 

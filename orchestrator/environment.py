@@ -9,8 +9,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 PACKAGES = ("segadapt", "torch", "ray", "accelerate", "datasets", "pyarrow", "safetensors", "transformers", "kornia")
 SCRATCH_PREFIX = "segadapt-"
@@ -62,7 +64,7 @@ def remove_stale_scratch() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def describe() -> dict[str, object]:
+def describe() -> dict[str, Any]:
     """Versions, hardware and git revision, for `environment.json`. Reads no environment variable: none can leak."""
     import torch
 
@@ -80,6 +82,16 @@ def describe() -> dict[str, object]:
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "git_revision": _git_revision(),
     }
+
+
+def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What of two descriptions can change a run's numbers: versions and the revision of the code, in words."""
+    before, after = (
+        {"python": told.get("python"), **told.get("packages", {}), "git_revision": told.get("git_revision")}
+        for told in (was, now)
+    )
+    differing = [name for name in after if name in before and before[name] != after[name]]
+    return [f"{name} {before[name]}, now {after[name]}" for name in differing]
 
 
 def _temporary() -> str:

@@ -21,6 +21,9 @@ class RunFlags:
     """Start a new run beside one of the same name, instead of continuing it."""
     reuse: tuple[str, ...] = ()
     """Run folders whose finished stages are taken over where everything that decides them is the same."""
+    allow_change: tuple[str, ...] = ()
+    """Settings, or groups of them, that may differ from those that the run in this folder began with; what they decide
+    is done again."""
     verbose: bool = False
     """Show Ray's own messages and tracebacks."""
 

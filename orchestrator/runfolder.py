@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -81,23 +82,45 @@ class RunFolder:
         path = self.path / "config.yaml"
         return _read_config(path) if path.exists() else None
 
-    def adopt_config(self, config: dict[str, Any]) -> None:
+    def adopt_config(self, config: dict[str, Any], allowed: Sequence[str] = ()) -> None:
         """Write config.yaml, or check that the folder's own says the same.
+
+        Args:
+            config: settings of this run.
+            allowed: settings, or groups of them, that may differ. What the folder holds is then set aside, and its
+                finished stages can be taken over from there (`earlier`).
 
         Raises:
             UserError: the folder belongs to a run with other settings; the differences are listed.
         """
         recorded = self.recorded_config()
-        if recorded:
-            changes = differences(recorded, config)
-            if changes:
-                raise UserError(
-                    f"{self.path} holds a run with other settings, which would mix with this one:",
-                    *(f"{key}: there {was!r}, now {now!r}" for key, (was, now) in changes.items()),
-                    "Give this run a --name of its own, or start a new one beside it with --fresh.",
-                )
-        else:
+        changes = differences(recorded, config) if recorded else {}
+        if any(not f"{key}.".startswith(tuple(f"{name}." for name in allowed)) for key in changes):
+            raise UserError(
+                f"{self.path} holds a run with other settings, which would mix with this one:",
+                *(f"{key}: there {was!r}, now {now!r}" for key, (was, now) in changes.items()),
+                "Give this run a --name of its own, start a new one beside it with --fresh, or name what may change "
+                "with --allow-change.",
+            )
+        if changes:
+            self._set_aside()
+            self.record("changed", settings={key: [was, now] for key, (was, now) in changes.items()})
+        if changes or not recorded:
             write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+
+    def earlier(self) -> list[Path]:
+        """What the folder held before its settings were changed, newest first."""
+        return sorted(self.path.glob("before-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
+
+    def _set_aside(self) -> None:
+        """Move all but the ledger into a folder of its own."""
+        kept = {".lock", "ledger.jsonl", *(path.name for path in self.earlier())}
+        moved = [path for path in self.path.iterdir() if path.name not in kept]
+        place = self.path / f"before-{len(self.earlier()) + 1}"
+        place.mkdir()
+        # The configuration last: a folder that lost it in a crash would pass for one without a run.
+        for path in sorted(moved, key=lambda path: path.name == "config.yaml"):
+            path.replace(place / path.name)
 
     def collect_metrics(self) -> None:
         """Gather the stages' metrics, in stage order, into metrics.jsonl."""

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from domains.settings import DomainSettings, PairSettings
-from orchestrator import evaluation, labelling, panels, statistics, training
+from orchestrator import environment, evaluation, labelling, panels, statistics, training
 from orchestrator.checkpoints import newest_verified
 from orchestrator.context import Context, open_domains
-from orchestrator.environment import describe as describe_environment
 from orchestrator.errors import Interrupted
-from orchestrator.files import write_json
+from orchestrator.files import read_json, write_json
 from orchestrator.method import Method
 from orchestrator.progress import Progress
 from orchestrator.report import write_report
@@ -60,7 +59,7 @@ def run(method: Method, home: RunFolder, progress: Progress, reuse: list[Path]) 
     """
     method = dataclasses.replace(method, compute=resolve(method.compute))
     home.adopt_config(config_of(method))
-    write_json(home.path / "environment.json", describe_environment())
+    _note_environment(home, progress)
     context = Context(method=method, domains=open_domains(method), run=home.path, progress=progress)
     stages: list[Stage] = method.stages(context.domains.sizes)
     if context.domains.evaluation is None:
@@ -69,6 +68,17 @@ def run(method: Method, home: RunFolder, progress: Progress, reuse: list[Path]) 
     for number, stage in enumerate(stages):
         _run_stage(home, number, stage, fingerprints[stage.name], context, reuse)
     return _conclude(home, stages, context)
+
+
+def _note_environment(home: RunFolder, progress: Progress) -> None:
+    """Write environment.json, and say it where this sitting's versions are not those of the sitting before."""
+    path = home.path / "environment.json"
+    now = environment.describe()
+    changed = environment.changes(read_json(path), now) if path.exists() else []
+    if changed:
+        home.record("environment", changed=changed)
+        progress.say(f"warning: this run was begun with other versions: {'; '.join(changed)}")
+    write_json(path, now)
 
 
 def _run_stage(

@@ -97,7 +97,11 @@ def _seconds(context: Context) -> dict[str, float]:
 
 
 def _warnings(stages: list[Stage], context: Context) -> list[str]:
-    found = []
+    found = [
+        f"stages of this run were made with different versions: {'; '.join(event['changed'])}"
+        for event in ledger(context.run)
+        if event["event"] == "environment"
+    ]
     for stage in stages:
         if isinstance(stage, Label):
             empty = [name for name, share in context.results[stage.name]["selected"].items() if not share]

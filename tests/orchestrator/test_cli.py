@@ -340,3 +340,8 @@ def test_every_verb_has_help(verb, capsys):
         cli.main(Drsl, PRESETS, [verb, "--help"])
     assert not caught.value.code
     assert verb in capsys.readouterr().out
+
+
+def test_name_that_may_change_must_be_one_of_a_setting_or_group(capsys):
+    (problem,) = details(refused(capsys, "--allow-change", "adapt", "source.lr", "adopt"))
+    assert problem.startswith("allow_change: adopt is no setting")

@@ -83,3 +83,11 @@ def test_description_holds_versions_and_no_environment_variable(monkeypatch):
 def test_revision_is_unknown_without_git(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert environment._git_revision() == "unknown"
+
+
+def test_changes_are_those_of_versions_and_revision():
+    was = {"python": "3.11", "packages": {"ray": "1", "torch": "2"}, "git_revision": "a", "cpu_cores": 2}
+    now = {"python": "3.11", "packages": {"ray": "1", "torch": "3"}, "git_revision": "b", "cpu_cores": 8}
+    assert environment.changes(was, now) == ["torch 2, now 3", "git_revision a, now b"]
+    assert environment.changes(was, was) == []
+    assert environment.changes({}, {}) == []

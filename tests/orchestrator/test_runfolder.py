@@ -120,6 +120,33 @@ def test_damaged_config_is_named(content, tmp_path):
     home.close()
 
 
+def test_allowed_changes_set_aside_what_the_folder_held(tmp_path):
+    home = RunFolder(tmp_path / "run")
+    home.adopt_config({"seed": 0, "adapt": {"lr": 1, "steps": 2}})
+    home.record("started")
+    (home.path / "stages" / "00-source").mkdir(parents=True)
+    for number, rate in enumerate((2, 3), 1):
+        home.adopt_config({"seed": 0, "adapt": {"lr": rate, "steps": 2}}, ["adapt"])
+        assert [path.name for path in home.earlier()] == [f"before-{n}" for n in range(number, 0, -1)]
+        assert home.recorded_config() == {"seed": 0, "adapt": {"lr": rate, "steps": 2}}
+    assert (home.path / "before-1" / "stages" / "00-source").is_dir()
+    assert "lr: 2" in (home.path / "before-2" / "config.yaml").read_text()
+    changes = [event["settings"] for event in ledger(home.path) if event["event"] == "changed"]
+    assert changes == [{"adapt.lr": [1, 2]}, {"adapt.lr": [2, 3]}]
+    home.close()
+
+
+@pytest.mark.parametrize("allowed", [["adapt.l"], ["adap"], ["seed"], []])
+def test_a_change_that_was_not_allowed_is_refused_and_nothing_moves(allowed, tmp_path):
+    home = RunFolder(tmp_path / "run")
+    home.adopt_config({"seed": 0, "adapt": {"lr": 1}})
+    with pytest.raises(UserError, match=r"(?s)adapt.lr: there 1, now 2.*--allow-change"):
+        home.adopt_config({"seed": 1, "adapt": {"lr": 2}}, allowed)
+    assert home.earlier() == []
+    assert home.recorded_config() == {"seed": 0, "adapt": {"lr": 1}}
+    home.close()
+
+
 def test_differences_are_dotted():
     assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}) == {"a.c": (2, 3)}
     assert differences({"a": 1}, {"a": {"b": 1}}) == {"a": (1, {"b": 1})}
@@ -299,6 +326,8 @@ def _replaced(settings, path, value):
 
 
 ALL = set(fingerprints(TWICE))
+ON_SOURCE = {"source", "source-only", "source-mmdl", "statistics"}
+"""Stages that know nothing of the target's training images."""
 EVALUATIONS = {name for name in ALL if name == "source-only" or name.startswith("evaluate")}
 
 
@@ -306,10 +335,6 @@ EVALUATIONS = {name for name in ALL if name == "source-only" or name.startswith(
     ("name", "value"),
     [
         ("seed", 1),
-        ("model__width", 8),
-        ("source__lr", 0.5),
-        ("source__steps", 3),
-        ("augment__crop_height", 64),
         ("pair__source__count", 5),
         ("pair__height", 64),
         ("compute__workers", 2),
@@ -317,8 +342,23 @@ EVALUATIONS = {name for name in ALL if name == "source-only" or name.startswith(
         ("compute__precision", "bf16"),
     ],
 )
-def test_what_decides_the_source_stage_decides_all(name, value):
+def test_what_every_stage_reads_or_runs_with_decides_all(name, value):
     assert changed(**{name: value}) == ALL
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("model__width", 8), ("source__lr", 0.5), ("source__steps", 3), ("augment__crop_height", 64)],
+)
+def test_what_decides_the_source_stage_decides_all_but_the_count_of_its_labels(name, value):
+    assert changed(**{name: value}) == ALL - {"statistics"}
+
+
+def test_spatial_prior_decides_what_follows_from_its_labels():
+    assert "statistics" in ALL
+    plain = _replaced(TWICE, ["pseudo", "spatial_prior"], False)
+    before, after = fingerprints(TWICE), fingerprints(plain)
+    assert {name for name in after if before[name] == after[name]} == ON_SOURCE - {"statistics"}
 
 
 @pytest.mark.parametrize("name", ["loss__triplet", "loss__mixture", "mmdl__modes"])
@@ -330,13 +370,13 @@ def test_loss_and_head_leave_plain_source_training_as_it_is(name):
 
 def test_head_beside_the_first_source_training_decides_it_too():
     assert "source" in changed(PRESETS["toy"](), loss__triplet=7)
-    assert {"source", "source-only", "label-0"} == set(fingerprints(PRESETS["toy"]())) - changed(
+    assert {"source", "source-only", "statistics", "label-0"} == set(fingerprints(PRESETS["toy"]())) - changed(
         PRESETS["toy"](), loss__consistency=0.0
     )
 
 
 def test_consistency_leaves_both_source_trainings_as_they_are():
-    assert ALL - changed(loss__consistency=0.0) == {"source", "source-only", "source-mmdl", "label-0"}
+    assert ALL - changed(loss__consistency=0.0) == {*ON_SOURCE, "label-0"}
 
 
 @pytest.mark.parametrize("value", [DomainSettings(style="street", split="val", count=7), DomainSettings(kind="none")])
@@ -345,15 +385,15 @@ def test_evaluation_domain_decides_the_evaluations_alone(value):
 
 
 def test_target_leaves_training_and_measuring_on_the_source_as_they_are():
-    assert ALL - changed(pair__target__count=5) == {"source", "source-only", "source-mmdl"}
+    assert ALL - changed(pair__target__count=5) == ON_SOURCE
 
 
 def test_adaptation_leaves_what_comes_before_it_as_it_is():
-    assert ALL - changed(adapt__lr=0.5) == {"source", "source-only", "source-mmdl", "label-0"}
+    assert ALL - changed(adapt__lr=0.5) == {*ON_SOURCE, "label-0"}
 
 
 def test_portion_leaves_training_on_the_source_as_it_is():
-    assert ALL - changed(pseudo__initial_portion=0.3) == {"source", "source-only", "source-mmdl"}
+    assert ALL - changed(pseudo__initial_portion=0.3) == ON_SOURCE
 
 
 def test_number_of_panels_decides_the_panels_alone():

@@ -10,12 +10,13 @@ import pytest
 from rich.console import Console
 
 from domains.settings import DomainSettings, PairSettings
-from orchestrator import runner
+from orchestrator import environment, runner
 from orchestrator.context import Context
 from orchestrator.files import read_json
 from orchestrator.progress import Progress
 from orchestrator.runfolder import MODEL, RunFolder
 from orchestrator.stages import Evaluate, Label, Stage, Train
+from orchestrator.summary import config_of
 from pipelines.drsl import PRESETS, Drsl
 
 TOY = dataclasses.replace(
@@ -50,7 +51,7 @@ def carried_out(monkeypatch):
 
     monkeypatch.setattr(runner, "RUNNERS", dict.fromkeys(runner.RUNNERS, pretend))
     monkeypatch.setattr(runner, "resolve", lambda compute: compute)
-    monkeypatch.setattr(runner, "describe_environment", dict)
+    monkeypatch.setattr(environment, "describe", lambda: {"python": "3", "packages": {"torch": "2"}})
     return names
 
 
@@ -92,3 +93,29 @@ def test_training_and_labelling_are_taken_over_by_a_run_that_also_measures(carri
     runner.run(TOY, home, Progress(Console(file=io.StringIO())), [tmp_path / "first"])
     home.close()
     assert carried_out == ["source-only", "evaluate-0", "evaluate-1"]
+
+
+def test_other_versions_than_those_a_run_began_with_are_told_and_stay_on_record(carried_out, tmp_path, monkeypatch):
+    assert run(TOY, tmp_path)["warnings"] == []
+    monkeypatch.setattr(environment, "describe", lambda: {"python": "3", "packages": {"torch": "3"}})
+    home = RunFolder(tmp_path)
+    console = Console(file=io.StringIO(), width=200)
+    runner.run(TOY, home, Progress(console), [])
+    home.close()
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "warning: this run was begun with other versions: torch 2, now 3" in printed
+    (warning,) = read_json(tmp_path / "summary.json")["warnings"]
+    assert "torch 2, now 3" in warning
+
+
+def test_changed_settings_take_over_the_stages_that_they_leave_as_they_are(carried_out, tmp_path):
+    run(TOY, tmp_path)
+    carried_out.clear()
+    changed = dataclasses.replace(TOY, adapt=dataclasses.replace(TOY.adapt, lr=0.5))
+    home = RunFolder(tmp_path)
+    home.adopt_config(config_of(changed), ["adapt"])
+    runner.run(changed, home, Progress(Console(file=io.StringIO())), home.earlier())
+    home.close()
+    rounds = ["adapt-0", "evaluate-0", "label-1", "adapt-1", "evaluate-1"]
+    assert carried_out == [*rounds, "panels"]
+    assert read_json(tmp_path / "before-1" / "summary.json")["name"] == tmp_path.name
