@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from orchestrator import cli
 from orchestrator.settings import TrainSettings
-from pipelines.adaptsegnet import SMALL, AdaptSegNet
+from pipelines.adaptsegnet import SHORT, AdaptSegNet
 from pipelines.alignment import presets
 from pipelines.presets import adversarial_training
 
@@ -40,7 +40,7 @@ class AdvEnt(AdaptSegNet):
         return self_information(super().seen(logits_BKHW))
 
 
-PRESETS = presets(AdvEnt, discriminator=SMALL)
+PRESETS = presets(AdvEnt, **SHORT)
 
 
 def main() -> None:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from orchestrator.method import Networks, Steps
 
 
-def adversary() -> OptimiserSettings:
+def adversary(lr: float = 1e-4) -> OptimiserSettings:
     """Adam as AdaptSegNet, ADVENT and Structure Enhancement train their discriminators."""
-    return OptimiserSettings(optimiser="adam", lr=1e-4, head_multiplier=1.0, beta2=0.99, weight_decay=0.0)
+    return OptimiserSettings(optimiser="adam", lr=lr, head_multiplier=1.0, beta2=0.99, weight_decay=0.0)
 
 
 class Segmented(NamedTuple):

@@ -141,7 +141,15 @@ class Structure(Alignment):
         return difference.mean() if self.reduction == "mean" else difference.sum() / len(difference)
 
 
-PRESETS = presets(Structure, discriminator=DiscriminatorSettings(layers="aspp", width=16), decoder_width=64)
+# Weights and rate for a hundred steps, in the papers' proportion: see `pipelines/adaptsegnet.py`.
+PRESETS = presets(
+    Structure,
+    discriminator=DiscriminatorSettings(layers="aspp", width=16),
+    decoder_width=64,
+    adversaries=adversary(lr=1e-3),
+    adversarial=0.03,
+    reconstruction=3e-4,
+)
 
 
 def main() -> None:
