@@ -28,7 +28,8 @@ def results_of(run: Path) -> Measured:
     """
     summary = read_json(run / "summary.json")
     measured = read_json(next(run.glob("stages/*/evaluation.json")))
-    classes = [name for name, row in zip(measured["iou"], measured["confusion"], strict=True) if any(row)]
+    shown = {name for name, row in zip(measured["classes"], measured["confusion"], strict=True) if any(row)}
+    classes = [name for name in measured["iou"] if name in shown]
 
     def mean(role: str) -> float:
         return statistics.mean(summary[role]["iou"][name] for name in classes)

@@ -44,7 +44,7 @@ def result_of(stage: Stage, context: Context) -> dict[str, Any]:
     classes = context.domains.space.classes
     if isinstance(stage, Evaluate):
         value = 0.5 + 0.1 * stage.round
-        return {"miou": value, "iou": dict.fromkeys(classes, value)}
+        return {"protocol": "toycity12-single-scale", "miou": value, "iou": dict.fromkeys(classes, value)}
     if isinstance(stage, Label):
         return {
             "thresholds": dict.fromkeys(classes, 0.9),
@@ -147,7 +147,7 @@ def test_results_are_told_as_they_come(context, console):
     for stage in context.method.stages(context.domains.sizes):
         show_result(stage, context.results[stage.name], context)
     lines = text_of(console).splitlines()
-    assert lines[0] == "source-only: mIoU 0.400 on 60 images"
+    assert lines[0] == "source-only: mIoU 0.400 on 60 images (toycity12-single-scale)"
     assert lines[1] == "label-0: 20.0% of the target's pixels labelled, mIoU of the labels 0.600"
 
 

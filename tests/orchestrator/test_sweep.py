@@ -27,7 +27,7 @@ def runs(monkeypatch):
         made.append((method, home.path.name, [path.name for path in reuse]))
         stage = home.path / "stages" / "01-source-only"
         stage.mkdir(parents=True)
-        write_json(stage / "evaluation.json", {"iou": {"road": 0.1}, "confusion": [[1]]})
+        write_json(stage / "evaluation.json", {"iou": {"road": 0.1}, "classes": ["road"], "confusion": [[1]]})
         adapted = {"iou": {"road": len(made) / 10}}
         write_json(home.path / "summary.json", {"source_only": {"iou": {"road": 0.1}}, "adapted": adapted})
 

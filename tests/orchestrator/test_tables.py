@@ -47,7 +47,7 @@ def test_classes_that_no_evaluation_image_shows_leave_the_mean(tmp_path):
     stage.mkdir(parents=True)
     iou = {"road": 0.5, "fence": 0.0, "sky": 0.7}
     confusion = [[5, 1, 0], [0, 0, 0], [0, 1, 7]]
-    (stage / "evaluation.json").write_text(json.dumps({"iou": iou, "confusion": confusion}))
+    (stage / "evaluation.json").write_text(json.dumps({"iou": iou, "classes": list(iou), "confusion": confusion}))
     summary = {"source_only": {"iou": iou}, "adapted": {"iou": {"road": 0.6, "fence": None, "sky": 0.9}}}
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     assert results_of(tmp_path) == (pytest.approx(0.6), pytest.approx(0.75))
