@@ -37,6 +37,11 @@ def results_of(run: Path) -> Measured:
     return mean("source_only") if "source_only" in summary else None, mean("adapted")
 
 
+def protocol_of(run: Path) -> str:
+    """The line that says how the numbers of a table were measured, from one of its runs."""
+    return f"Protocol: {read_json(run / 'summary.json')['protocol']['name']}; classes that the evaluation images show."
+
+
 def comparison(found: Mapping[str, Sequence[Measured]], published: Mapping[str, float] | None = None) -> str:
     """A Markdown table of arms.
 
