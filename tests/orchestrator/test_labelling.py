@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from domains.arrow import open_table
 from domains.samples import Labelled, Resized, ResizedImages, Unlabelled
-from domains.selection import thresholds
+from domains.scores import score_strips
+from domains.selection import ConfidenceHistogram, confidence_log_odds, thresholds
 from domains.shards import read_plane, read_scores
 from domains.statistics import CELLS, log_spatial_prior
 from domains.toycity import ToyCity
@@ -111,6 +112,19 @@ def test_scores_keep_each_view_on_its_own_grid(model, tmp_path):
         expected = predictor.views(part.target.sample(index).image)
         assert [view.shape[1:] for view in row.views] == [(5, 9), (5, 9), (9, 17), (9, 17)]
         assert all(torch.equal(*pair) for pair in zip(row.views, [view.half() for view in expected], strict=True))
+
+
+@pytest.mark.parametrize("views", VIEWS, ids=lambda views: views.kind)
+def test_what_was_counted_is_what_labels_are_cut_from(views, model, tmp_path):
+    part = part_of(tmp_path, model, views)
+    score_part(part)
+    again = ConfidenceHistogram.empty(K)
+    for row in read_scores(part.scores):
+        for _, scores in score_strips(row.views, SIZE):
+            again.add(*confidence_log_odds(scores))
+    counts = Counts.read(part.counts, "labeller")
+    assert counts is not None
+    np.testing.assert_array_equal(again.counts, counts.histogram.counts)
 
 
 @pytest.mark.parametrize("views", VIEWS, ids=lambda views: views.kind)
