@@ -15,7 +15,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from orchestrator.tables import ORACLE, comparison, results_of, slug
+from orchestrator.tables import ORACLE, comparison, protocol_of, results_of, slug
 
 PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
 
@@ -74,7 +74,7 @@ def main() -> None:
         for future in [pool.submit(run, options, extra, seed) for seed in options.seeds]:
             future.result()
     measured = {arm: [results_of(folder(options, arm, seed)) for seed in options.seeds] for arm in options.arms}
-    print(comparison(measured))
+    print(protocol_of(folder(options, options.arms[0], options.seeds[0])), comparison(measured), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -51,8 +51,12 @@ def iou_per_class(confusion_KK: np.ndarray) -> np.ndarray:
 
 def mean_iou(confusion_KK: np.ndarray) -> float:
     """Mean of the classes' IoU, absent classes left out; NaN where nothing was counted."""
-    iou = iou_per_class(confusion_KK)
-    return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
+    return mean_of(iou_per_class(confusion_KK))
+
+
+def mean_of(values_K: np.ndarray) -> float:
+    """Mean of the values that are not NaN; NaN where all are."""
+    return float(np.nanmean(values_K)) if np.isfinite(values_K).any() else float("nan")
 
 
 def precision_per_class(confusion_KK: np.ndarray) -> np.ndarray:

@@ -44,8 +44,8 @@ def upsampled_at(logits_Khw: Tensor, size: tuple[int, int], rows_R: Tensor, colu
     Args:
         logits_Khw: logits at feature resolution; half precision is upcast to float32 first.
         size: H, W of the full image.
-        rows_R: rows in [0, H).
-        columns_C: columns in [0, W).
+        rows_R: rows in [0, H - 1], also between two pixels.
+        columns_C: columns in [0, W - 1], likewise.
 
     Returns:
         Logits K x R x C.

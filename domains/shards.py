@@ -7,7 +7,8 @@ Shapes: K classes, H, W pixels, h, w the grid of the scores.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -38,10 +39,10 @@ def label_features() -> Features:
 
 
 def score_features() -> Features:
-    """Columns of a score shard; `logits` is the raw float16 array of `shape`, compressed with zstd."""
+    """Columns of a score shard; `logits` holds the raw float16 arrays of `shapes` end to end, compressed with zstd."""
     from datasets import Features, List, Value
 
-    return Features({**_identity(), "shape": List(Value("int32")), "logits": Value("binary")})
+    return Features({**_identity(), "shapes": List(List(Value("int32"))), "logits": Value("binary")})
 
 
 def _identity() -> dict[str, Value]:
@@ -71,8 +72,8 @@ class ScoreRow:
     """Height in pixels that the logits are upsampled to."""
     width: int
     """Width in pixels that the logits are upsampled to."""
-    logits_Khw: Tensor
-    """Stored as float16."""
+    views: Sequence[Tensor]
+    """logits_Khw of each view of the image (scales differ in h and w), stored as float16."""
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,12 @@ def read_scores(path: Path) -> Iterator[ScoreRow]:
 
 def read_score(table: pa.Table, row: int) -> ScoreRow:
     """Return one row of a score shard."""
-    facts = {name: table.column(name)[row].as_py() for name in ("id", "index", "height", "width", "shape")}
-    shape = facts.pop("shape")
-    logits = _decompressed(table.column("logits")[row], np.dtype(np.float16), int(np.prod(shape)))
-    return ScoreRow(**facts, logits_Khw=torch.from_numpy(logits.reshape(shape)))
+    facts = {name: table.column(name)[row].as_py() for name in ("id", "index", "height", "width", "shapes")}
+    shapes = facts.pop("shapes")
+    sizes = [math.prod(shape) for shape in shapes]
+    logits = _decompressed(table.column("logits")[row], np.dtype(np.float16), sum(sizes))
+    parts = torch.from_numpy(logits).split(sizes)
+    return ScoreRow(**facts, views=[part.view(shape) for part, shape in zip(parts, shapes, strict=True)])
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -221,7 +224,7 @@ class PseudoLabels:
         shard, row = self._places[id]
         scores = read_score(self._score_tables[shard], row)
         thresholds = np.array(list(manifest.thresholds.values()))
-        return SoftLabel(list(scores.logits_Khw), (scores.height, scores.width), thresholds, manifest.softness)
+        return SoftLabel(scores.views, (scores.height, scores.width), thresholds, manifest.softness)
 
     @cached_property
     def _tables(self) -> list[pa.Table]:
@@ -244,8 +247,8 @@ def _label_columns(row: LabelRow) -> dict[str, object]:
 
 
 def _score_columns(row: ScoreRow) -> dict[str, object]:
-    logits = row.logits_Khw.detach().to("cpu", torch.float16).contiguous().numpy()
-    sizes = {"height": row.height, "width": row.width, "shape": list(logits.shape)}
+    logits = torch.cat([view.detach().to("cpu", torch.float16).flatten() for view in row.views]).numpy()
+    sizes = {"height": row.height, "width": row.width, "shapes": [list(view.shape) for view in row.views]}
     return {"id": row.id, "index": row.index, **sizes, "logits": _CODEC.compress(logits, asbytes=True)}
 
 

@@ -53,14 +53,14 @@ def log_spatial_prior(counts_KRC: np.ndarray) -> Tensor:
     return (frequency / frequency.mean((1, 2), keepdim=True)).log().float()
 
 
-def with_prior(logits_VKhw: Tensor, log_prior_KRC: Tensor) -> Tensor:
+def with_prior(logits_Khw: Tensor, log_prior_KRC: Tensor) -> Tensor:
     """Logits whose softmax is `q_n(c) P_c`, normalised over classes again.
 
     The paper compares the bare product with its threshold; normalised, it is a probability like all that is selected
     by here, and ranks the pixels of a class by how clearly it wins.
     """
-    prior = F.interpolate(log_prior_KRC[None], logits_VKhw.shape[2:], mode="bilinear", align_corners=False)
-    return logits_VKhw + prior
+    prior = F.interpolate(log_prior_KRC[None], logits_Khw.shape[1:], mode="bilinear", align_corners=False)
+    return logits_Khw + prior[0]
 
 
 def shares(counts_KRC: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from domains.samples import Labelled, Reader, Unlabelled
 from domains.settings import DomainSettings
 from orchestrator.method import Method, Sizes
 from orchestrator.progress import Progress
+from orchestrator.protocols import stamp
 
 
 @dataclass(frozen=True)
@@ -88,16 +89,11 @@ def describe(settings: DomainSettings, count: int) -> str:
 def protocol(context: Context) -> dict[str, Any]:
     """How the numbers of a run are measured; goes with every one of them."""
     domains = context.domains
-    seen = tuple(domains.target.sample(0).image.shape[1:])
-    judged = tuple(domains.evaluation.sample(0).label.shape) if domains.evaluation else seen
-    return {
-        "name": f"{domains.space.name}-single-scale" if domains.evaluation else "not measured",
-        "classes": list(domains.space.classes),
-        "ignore": "255 in the ground truth",
-        "size": seen,
-        "resolution": f"prediction {seen[0]}x{seen[1]}, labels {judged[0]}x{judged[1]} (height x width)",
-        "flip": False,
-        "scales": [1.0],
-        "checkpoint": "last",
-        "mean": "over classes present in ground truth or prediction",
-    }
+    height, width = domains.target.sample(0).image.shape[1:]
+    shown, judged = (height, width), (height, width)
+    if domains.evaluation:
+        first = domains.evaluation.sample(0)
+        shown, judged = first.image.shape[1:], first.label.shape
+    resolution = f"prediction {shown[0]}x{shown[1]}, labels {judged[0]}x{judged[1]} (height x width)"
+    found = stamp(context.method.protocol, domains.space, (height, width), resolution)
+    return found if domains.evaluation else {**found, "name": "not measured"}

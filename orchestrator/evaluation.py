@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 
 from domains.labels import LabelSpace
-from domains.metrics import confusion_matrix, iou_per_class, mean_iou, named
+from domains.metrics import confusion_matrix, mean_of, named
+from domains.protocols import RULES
 from domains.samples import Labelled
 from orchestrator.context import Context, protocol
 from orchestrator.files import write_json, write_text
 from orchestrator.inference import Predictor
 from orchestrator.progress import Progress
+from orchestrator.protocols import name_of
 from orchestrator.runfolder import MODEL
-from orchestrator.settings import ComputeSettings
+from orchestrator.settings import ComputeSettings, ProtocolSettings, ViewSettings
 from orchestrator.stages import Evaluate
 from orchestrator.tasks import run_tasks, split
 
@@ -31,7 +33,7 @@ class Part:
     indices: Sequence[int]
     precision: str
     num_classes: int
-    flip: bool = False
+    views: ViewSettings
 
 
 def run(stage: Evaluate, context: Context) -> dict[str, Any]:
@@ -42,9 +44,11 @@ def run(stage: Evaluate, context: Context) -> dict[str, Any]:
     model = context.folders[stage.of] / MODEL
     domains = context.domains
     assert domains.evaluation is not None, "runs without an evaluation domain have no such stage"
-    confusion = measure(model, domains.evaluation, domains.space, context.method.compute, stage.name, context.progress)
-    result = evaluation_result(confusion, domains.space)
-    write_json(folder / "evaluation.json", {**result, "confusion": confusion.tolist(), "protocol": protocol(context)})
+    settings, compute = context.method.protocol, context.method.compute
+    confusion = measure(model, domains.evaluation, domains.space, compute, stage.name, context.progress, settings.views)
+    result = evaluation_result(confusion, domains.space, settings)
+    content = evaluation_content(result, confusion, domains.space, protocol(context))
+    write_json(folder / "evaluation.json", content)
     write_text(folder / "metrics.jsonl", json.dumps({"stage": stage.name, **result}) + "\n")
     return result
 
@@ -56,11 +60,11 @@ def measure(
     compute: ComputeSettings,
     name: str,
     progress: Progress,
-    flip: bool = False,
+    views: ViewSettings,
 ) -> np.ndarray:
     """The confusion matrix of a model over a labelled domain, in parallel tasks."""
     parts = [
-        Part(model.absolute(), domain, list(indices), compute.precision, len(space), flip)
+        Part(model.absolute(), domain, list(indices), compute.precision, len(space), views)
         for indices in split(len(domain), compute.tasks)
     ]
     done = 0
@@ -76,7 +80,7 @@ def measure(
 
 def measure_part(part: Part) -> np.ndarray:
     """One task: the confusion matrix of a part, against labels at their own size."""
-    predictor = Predictor(part.model, part.precision, part.flip)
+    predictor = Predictor(part.model, part.precision, part.views)
     total = np.zeros((part.num_classes, part.num_classes), dtype=np.int64)
     for index in part.indices:
         sample = part.domain.sample(index)
@@ -85,6 +89,21 @@ def measure_part(part: Part) -> np.ndarray:
     return total
 
 
-def evaluation_result(confusion: np.ndarray, space: LabelSpace) -> dict[str, Any]:
-    """The mean and the classes' IoU, as fractions; absent classes are None and leave the mean."""
-    return {"miou": mean_iou(confusion), "iou": named(iou_per_class(confusion), space.classes)}
+def evaluation_result(confusion: np.ndarray, space: LabelSpace, settings: ProtocolSettings) -> dict[str, Any]:
+    """The name of the protocol, and by it the mean and the IoU of its classes, as fractions.
+
+    Absent classes are None and leave the mean.
+    """
+    rule = RULES[settings.classes]
+    iou = rule.iou(confusion, space)
+    return {"protocol": name_of(settings, space), "miou": mean_of(iou), "iou": named(iou, rule.classes(space))}
+
+
+def evaluation_content(
+    result: dict[str, Any], confusion: np.ndarray, space: LabelSpace, protocol: dict[str, Any]
+) -> dict[str, Any]:
+    """What evaluation.json holds: the result, its protocol in full, and the counts of all classes.
+
+    From these the numbers of any other class rule follow.
+    """
+    return {**result, "protocol": protocol, "classes": list(space.classes), "confusion": confusion.tolist()}

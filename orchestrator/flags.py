@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestrator.settings import ProtocolSettings, ViewSettings
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunFlags:
@@ -29,7 +31,7 @@ class RunFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateFlags:
+class EvaluateFlags(ProtocolSettings):
     """Measure a trained model on a folder of labelled images; writes evaluation.json."""
 
     model: str
@@ -42,14 +44,12 @@ class EvaluateFlags:
     """Label space of those PNGs: cityscapes19, camvid11, toycity12 or a JSON file."""
     out: str = "evaluation.json"
     """File to write."""
-    flip: bool = False
-    """Average each prediction with that of the mirrored image."""
     size: tuple[int, ...] = ()
     """Height and width that images are resized to before prediction; empty: as the model was evaluated."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelFlags:
+class LabelFlags(ViewSettings):
     """Label a folder of images with a trained model; writes Arrow shards, and pictures on request."""
 
     model: str
@@ -60,8 +60,6 @@ class LabelFlags:
     """Folder to write."""
     pictures: bool = False
     """Also write a colour PNG of each label."""
-    flip: bool = False
-    """Average each prediction with that of the mirrored image."""
     size: tuple[int, ...] = ()
     """Height and width that images are resized to before prediction; empty: as the model was evaluated."""
 

@@ -9,8 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from domains.images import resize_image
 from domains.scores import score_strips
+from domains.windows import stitched, windows
 from models.weights import load_model
+from orchestrator.settings import ViewSettings
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -21,16 +24,17 @@ class Predictor:
     Args:
         folder: model folder as `models.weights.save_model` writes it.
         precision: "fp32", "bf16" or "fp16".
-        flip: also predict the mirrored image; its logits, mirrored back, are a second view.
+        settings: what the network is shown of an image: scales, mirrored or not, through a sliding window or whole.
     """
 
-    def __init__(self, folder: Path, precision: str = "fp32", flip: bool = False) -> None:
+    def __init__(self, folder: Path, precision: str = "fp32", settings: ViewSettings | None = None) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if self.device.type == "cpu":
             torch.set_num_threads(1)  # one core a task: tasks are the parallelism
         network, self.config = load_model(folder)
         self.network = network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        self.precision, self.flip = precision, flip
+        self.precision = precision
+        self.settings = (settings or ViewSettings()).views
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "fp32":
@@ -38,16 +42,32 @@ class Predictor:
         return torch.autocast(self.device.type, DTYPES[self.precision])
 
     @torch.inference_mode()
-    def logits(self, image_3HW: Tensor) -> Tensor:
-        """Logits V x K x h x w (float32, on the host) of the V views of a uint8 image, at the network's stride."""
-        image = (image_3HW.to(self.device)[None].float() / 255).contiguous(memory_format=torch.channels_last)
+    def views(self, image_3HW: Tensor) -> list[Tensor]:
+        """Logits K x h x w (float32, on the host) of each view of a uint8 image, at the network's stride.
+
+        Views are in the order of the scales, after each the mirrored one, whose logits are mirrored back. With a
+        window, the logits of a view are those of `domains.windows.stitched`.
+        """
+        found = []
+        for scale in self.settings.scales:
+            height, width = (max(1, round(length * scale)) for length in image_3HW.shape[1:])
+            image_13HW = resize_image(image_3HW, height, width).to(self.device)[None].float() / 255
+            found.append(self._logits(image_13HW))
+            if self.settings.flip:
+                found.append(self._logits(image_13HW.flip(-1)).flip(-1))
+        return found
+
+    def _logits(self, image_13HW: Tensor) -> Tensor:
+        size = (image_13HW.shape[2], image_13HW.shape[3])
+        boxes = windows(size, self.settings.window, self.settings.stride)
+        return stitched(((box, self._whole(image_13HW[:, :, *box])) for box in boxes), size)
+
+    def _whole(self, image_13HW: Tensor) -> Tensor:
         with self._autocast():
-            views = [self.network(image).logits_BKhw]
-            if self.flip:
-                views.append(self.network(image.flip(-1)).logits_BKhw.flip(-1))
-        return torch.cat(views).float().cpu()
+            logits_1Khw = self.network(image_13HW.contiguous(memory_format=torch.channels_last)).logits_BKhw
+        return logits_1Khw[0].float().cpu()
 
     def labels(self, image_3HW: Tensor, size: tuple[int, int]) -> Tensor:
         """The most probable class of every pixel, uint8, at `size` (height, width)."""
-        strips = score_strips(list(self.logits(image_3HW)), size)
+        strips = score_strips(self.views(image_3HW), size)
         return torch.cat([scores.argmax(0).to(torch.uint8) for _, scores in strips])

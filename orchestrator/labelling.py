@@ -46,6 +46,7 @@ from orchestrator.errors import StageFailed
 from orchestrator.files import digest
 from orchestrator.inference import Predictor
 from orchestrator.runfolder import MODEL
+from orchestrator.settings import ViewSettings
 from orchestrator.stages import Label
 from orchestrator.statistics import COUNTS as STATISTICS
 from orchestrator.tasks import run_tasks, split
@@ -64,7 +65,7 @@ class Part:
     target: Unlabelled
     indices: Sequence[int]
     num_classes: int
-    flip: bool
+    views: ViewSettings
     precision: str
     labeller: str
     """Digest of the model's weights, and how it predicts."""
@@ -206,7 +207,7 @@ def make_parts(stage: Label, context: Context) -> list[Part]:
     """Cut the target into the parts of a round."""
     model = (context.folders[stage.by] / MODEL).absolute()
     compute, target = context.method.compute, context.domains.target
-    labeller = f"{digest(model / 'model.safetensors')} flip={stage.flip} {compute.precision}"
+    labeller = f"{digest(model / 'model.safetensors')} {stage.views.kind} {compute.precision}"
     prior = (context.folders[stage.prior] / STATISTICS).absolute() if stage.prior else None
     if prior:
         labeller += f" prior={digest(prior)}"
@@ -218,7 +219,7 @@ def make_parts(stage: Label, context: Context) -> list[Part]:
             target=target,
             indices=indices,
             num_classes=len(context.domains.space),
-            flip=stage.flip,
+            views=stage.views,
             precision=compute.precision,
             labeller=labeller,
             prior=prior,
@@ -232,7 +233,7 @@ def score_part(part: Part) -> None:
 
     Memory does not grow with the number of images: full-resolution probabilities exist a strip of rows at a time.
     """
-    predictor = Predictor(part.model, part.precision, part.flip)
+    predictor = Predictor(part.model, part.precision, part.views)
     histogram, entropy = ConfidenceHistogram.empty(part.num_classes), SelfEntropy()
     prior = log_spatial_prior(load_file(part.prior)["places"]) if part.prior else None
 
@@ -241,10 +242,10 @@ def score_part(part: Part) -> None:
         for index in part.indices:
             sample = part.target.sample(index)
             height, width = sample.image.shape[1:]
-            logits = predictor.logits(sample.image)
+            logits = predictor.views(sample.image)
             # Counted as they are stored, in half precision, so that thresholds and selection see the same numbers.
-            views = (logits if prior is None else with_prior(logits, prior)).half()
-            for _, scores in score_strips(list(views), (height, width)):
+            views = [(view if prior is None else with_prior(view, prior)).half() for view in logits]
+            for _, scores in score_strips(views, (height, width)):
                 histogram.add(*confidence_log_odds(scores))
                 entropy += self_entropy(scores)
             yield ScoreRow(sample.id, index, height, width, views)
@@ -260,7 +261,7 @@ def select_part(cut: Cut) -> None:
     def rows() -> Iterator[LabelRow]:
         for row in read_scores(cut.part.scores):
             size = (row.height, row.width)
-            label = pseudo_label(list(row.logits_Khw), size, cut.thresholds, softness=cut.softness)
+            label = pseudo_label(row.views, size, cut.thresholds, softness=cut.softness)
             yield LabelRow(row.id, row.index, label)
 
     write_shard(cut.part.labels, rows(), cut.origin)

@@ -11,7 +11,7 @@ from annotated_types import Ge, Lt
 from domains.settings import AugmentSettings, IsaSettings, PairSettings
 from models.settings import SegmenterSettings
 from orchestrator.arms import Sweep
-from orchestrator.settings import ComputeSettings, TrainSettings
+from orchestrator.settings import ComputeSettings, ProtocolSettings, TrainSettings
 from orchestrator.stages import Stage
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Method:
     pair: PairSettings = field(default_factory=PairSettings)
     augment: AugmentSettings = field(default_factory=lambda: AugmentSettings(crop_height=512, crop_width=512))
     model: SegmenterSettings = field(default_factory=SegmenterSettings)
+    protocol: ProtocolSettings = field(default_factory=ProtocolSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     panels: Annotated[int, Ge(0)] = 6
     """Target images shown in the report."""
@@ -98,8 +99,24 @@ class Method:
         """What cannot work in these settings and the data they name, a sentence each; decodes no image."""
         from domains.registry import check_pair
 
-        return check_pair(self.pair, self.augment, self.translation, self.root) + [
+        untrained = [
             f"{name}: steps and epochs are both 0, so nothing would be trained"
             for name, value in vars(self).items()
             if isinstance(value, TrainSettings) and not (value.steps or value.epochs)
         ]
+        return [
+            *check_pair(self.pair, self.augment, self.translation, self.root),
+            *self._protocol_problems(),
+            *untrained,
+        ]
+
+    def _protocol_problems(self) -> list[str]:
+        from domains.errors import DataError
+        from domains.labels import label_space
+        from domains.protocols import rule_problem
+
+        try:
+            problem = rule_problem(self.protocol.classes, label_space(self.pair.label_space))
+        except DataError:  # one of the problems of the pair
+            return []
+        return [f"protocol.classes: {problem}"] if problem else []

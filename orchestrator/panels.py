@@ -18,6 +18,7 @@ from orchestrator.context import Context
 from orchestrator.files import write_json
 from orchestrator.inference import Predictor
 from orchestrator.runfolder import MODEL
+from orchestrator.settings import ViewSettings
 from orchestrator.stages import Panels
 from orchestrator.tasks import run_tasks
 
@@ -35,6 +36,7 @@ class Sheet:
     models: list[tuple[str, Path]]
     labels: tuple[str, Path] | None
     precision: str
+    views: ViewSettings
 
 
 def run(stage: Panels, context: Context) -> dict[str, Any]:
@@ -50,6 +52,7 @@ def run(stage: Panels, context: Context) -> dict[str, Any]:
         models=[(title, (context.folders[name] / MODEL).absolute()) for title, name in stage.models],
         labels=(stage.labels[0], context.folders[stage.labels[1]].absolute()) if stage.labels else None,
         precision=context.method.compute.precision,
+        views=context.method.protocol.views,
     )
     run_tasks(draw, [sheet], context.method.compute, stage.name)
     return {"images": count}
@@ -57,7 +60,7 @@ def run(stage: Panels, context: Context) -> dict[str, Any]:
 
 def draw(sheet: Sheet) -> int:
     """One task: draw every panel; returns how many."""
-    predictors = [(title, Predictor(model, sheet.precision)) for title, model in sheet.models]
+    predictors = [(title, Predictor(model, sheet.precision, sheet.views)) for title, model in sheet.models]
     pseudo = PseudoLabels(sheet.labels[1]) if sheet.labels else None
     index = []
     for row, position in enumerate(sheet.indices):

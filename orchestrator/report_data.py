@@ -43,6 +43,8 @@ class Protocol(BaseModel):
     resolution: str = "not recorded"
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
+    window: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
     checkpoint: str = "last"
 
 

@@ -138,8 +138,12 @@ def _fingerprints(stages: list[Stage], method: Method) -> dict[str, str]:
             "read as": [method.root, pair.label_space, pair.height, pair.width],
             "arithmetic": [compute.workers, compute.cpus_per_worker, compute.accumulation, compute.precision],
         }
+        if isinstance(stage, Evaluate):
+            spec["classes"] = method.protocol.classes
         if isinstance(stage, Panels):
             spec["count"] = method.panels
+        if isinstance(stage, Evaluate | Panels):
+            spec["views"] = dataclasses.asdict(method.protocol.views)
         found[stage.name] = fingerprint_of(spec, [found[name] for name in stage.needs])
     return found
 

@@ -1,7 +1,8 @@
-"""What the engine can be told: compute, training length and optimiser. Imports nothing heavy."""
+"""What the engine can be told: compute, training, and how networks are measured. Imports nothing heavy."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -77,3 +78,64 @@ class TrainSettings(OptimiserSettings):
     """Steps that one line of metrics.jsonl averages."""
     checkpoint_every: Annotated[int, Ge(1)] = 100
     """Steps between checkpoints: what a lost machine can cost at most."""
+
+
+MeanClasses = Literal["all", "16", "16_of_19", "13"]
+"""Names of the class rules in `domains.protocols`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewSettings:
+    """What a trained network is shown of an image; the probabilities of all these views are averaged.
+
+    Raises:
+        ValueError: if a value is out of its range.
+    """
+
+    scales: tuple[float, ...] = (1.0,)
+    """Sizes at which the network sees the image, as multiples of its own; their probabilities are averaged."""
+    flip: bool = False
+    """Average each prediction with that of the mirrored image."""
+    window: tuple[int, ...] = ()
+    """Height and width in pixels of a window that slides over the image, at each scale; empty: the whole at once."""
+    stride: tuple[int, ...] = ()
+    """Pixels that the window moves down and to the right; empty: half of it. Logits are averaged where windows
+    overlap."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        if not self.scales or not all(math.isfinite(scale) and scale > 0 for scale in self.scales):
+            raise ValueError(f"scales must be one or more numbers above 0, got {self.scales}")
+        for name in ("window", "stride"):
+            value = getattr(self, name)
+            if len(value) not in (0, 2) or not all(length >= 1 for length in value):
+                raise ValueError(f"{name} must be a height and a width of at least 1 pixel, got {value}")
+        if self.stride and not self.window:
+            raise ValueError(f"stride {self.stride} has no meaning without a window")
+        if any(step > length for step, length in zip(self.stride, self.window, strict=False)):
+            raise ValueError(f"stride {self.stride} must not exceed the window {self.window}: it would leave gaps")
+
+    @property
+    def views(self) -> ViewSettings:
+        """These settings without those of a subclass, the stride filled in."""
+        stride = self.stride or tuple(max(1, length // 2) for length in self.window)
+        return ViewSettings(scales=self.scales, flip=self.flip, window=self.window, stride=stride)
+
+    @property
+    def kind(self) -> str:
+        """What distinguishes these views, as a part of a name: "single-scale", "scales-0.9-1.0-flip"."""
+        views = self.views
+        parts = ["scales", *map(str, views.scales)] if views.scales != (1.0,) else []
+        parts += ["flip"] if views.flip else []
+        for name, size in (("window", views.window), ("stride", views.stride)):
+            parts += [name, "x".join(map(str, size))] if size else []
+        return "-".join(parts) or "single-scale"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolSettings(ViewSettings):
+    """How a network is measured; every number carries it."""
+
+    classes: MeanClasses = "all"
+    """Classes of the mean: all of the label space; of cityscapes19 also 16 (pixels of terrain, truck and train are
+    ignored), 16_of_19 (they count against the others, as in DAFormer) or 13 (as 16, without wall, fence and pole)."""

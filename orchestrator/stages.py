@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from domains.settings import IsaSettings
-from orchestrator.settings import OptimiserSettings, TrainSettings
+from orchestrator.settings import OptimiserSettings, TrainSettings, ViewSettings
 
 TARGET = "target"
 """Names the unlabelled target domain where a stage could also name a labelling stage."""
@@ -55,8 +55,8 @@ class Label:
     round: int
     portion: float
     """Share of each class's predicted pixels that is kept, in (0, 1]."""
-    flip: bool = False
-    """Average each prediction with that of the mirrored image."""
+    views: ViewSettings = field(default_factory=ViewSettings)
+    """What the labelling network is shown of each image."""
     softness: float = 0.0
     """Above 0: labels are soft (`domains.selection.SoftLabel`)."""
     prior: str = ""
@@ -79,7 +79,7 @@ class Statistics:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Measure a model on the evaluation domain (`orchestrator.evaluation`)."""
+    """Measure a model on the evaluation domain, under the protocol of the run (`orchestrator.evaluation`)."""
 
     name: str
     of: str

@@ -49,7 +49,7 @@ def show_result(stage: Stage, result: dict[str, Any], context: Context) -> None:
     """Print what a stage found, if it found numbers."""
     if isinstance(stage, Evaluate):
         images = len(context.domains.evaluation or ())
-        context.progress.say(f"{stage.name}: mIoU {result['miou']:.3f} on {images} images")
+        context.progress.say(f"{stage.name}: mIoU {result['miou']:.3f} on {images} images ({result['protocol']})")
     elif isinstance(stage, Label):
         measured = result["pseudo_label_miou"]
         quality = "" if measured is None else f", mIoU of the labels {measured:.3f}"
@@ -108,7 +108,7 @@ def _warnings(stages: list[Stage], context: Context) -> list[str]:
             if empty:
                 found.append(f"{stage.name}: no pixel was labelled as {', '.join(empty)}")
     lasting = [context.results[s.name] for s in stages if isinstance(s, Evaluate)]
-    for name in context.domains.space.classes:
+    for name in lasting[0]["iou"] if lasting else ():
         course = [result["iou"][name] or 0.0 for result in lasting]
         if course and max(course) >= 0.1 and course[-1] < 0.01:
             found.append(f"{name}: IoU fell from {max(course):.2f} to {course[-1]:.2f} (class collapse)")

@@ -11,7 +11,7 @@ from orchestrator.files import write_json, write_text
 from orchestrator.method import Method
 from orchestrator.progress import Progress
 from orchestrator.runfolder import RunFolder
-from orchestrator.tables import Measured, comparison, results_of, slug
+from orchestrator.tables import Measured, comparison, protocol_of, results_of, slug
 
 
 def carry_out(
@@ -33,7 +33,7 @@ def carry_out(
         reuse: other runs whose finished stages may be taken over.
 
     Returns:
-        The table as Markdown.
+        The protocol and the table, as Markdown.
     """
     found: dict[str, list[Measured]] = {arm.title: [] for arm in sweep.arms}
     for seed in seeds:
@@ -49,7 +49,9 @@ def carry_out(
             found[arm.title].append(results_of(home.path))
     published = {arm.title: arm.published for arm in sweep.arms if arm.published is not None}
     table = comparison(found, published)
-    write_text(folder / "table.md", f"{sweep.description}\n\n{table}\n")
+    protocol = protocol_of(folder / f"{slug(sweep.arms[0].title)}-{seeds[0]}")
+    write_text(folder / "table.md", f"{sweep.description}\n\n{protocol}\n\n{table}\n")
     # In units of the mIoU, [source-only, adapted] of each arm and seed.
-    write_json(folder / "table.json", {"seeds": list(seeds), "miou": found, "published_percent": published})
-    return table
+    content = {"seeds": list(seeds), "miou": found, "published_percent": published, "protocol": protocol}
+    write_json(folder / "table.json", content)
+    return f"{protocol}\n\n{table}"

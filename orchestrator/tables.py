@@ -28,12 +28,18 @@ def results_of(run: Path) -> Measured:
     """
     summary = read_json(run / "summary.json")
     measured = read_json(next(run.glob("stages/*/evaluation.json")))
-    classes = [name for name, row in zip(measured["iou"], measured["confusion"], strict=True) if any(row)]
+    shown = {name for name, row in zip(measured["classes"], measured["confusion"], strict=True) if any(row)}
+    classes = [name for name in measured["iou"] if name in shown]
 
     def mean(role: str) -> float:
         return statistics.mean(summary[role]["iou"][name] for name in classes)
 
     return mean("source_only") if "source_only" in summary else None, mean("adapted")
+
+
+def protocol_of(run: Path) -> str:
+    """The line that says how the numbers of a table were measured, from one of its runs."""
+    return f"Protocol: {read_json(run / 'summary.json')['protocol']['name']}; classes that the evaluation images show."
 
 
 def comparison(found: Mapping[str, Sequence[Measured]], published: Mapping[str, float] | None = None) -> str:

@@ -14,16 +14,18 @@ from PIL import Image
 from domains.folder import FolderReader
 from domains.images import resize_image
 from domains.labels import LabelSpace, label_space
+from domains.protocols import rule_problem
 from domains.samples import Labelled, Mapped, ResizedImages, Unlabelled
 from domains.shards import LabelRow, Manifest, write_manifest, write_shard
 from losses.ignore import IGNORE
 from models.weights import load_model
 from orchestrator.errors import UserError
-from orchestrator.evaluation import evaluation_result, measure
+from orchestrator.evaluation import evaluation_content, evaluation_result, measure
 from orchestrator.files import write_json
 from orchestrator.inference import Predictor
+from orchestrator.protocols import stamp
 from orchestrator.resources import resolve
-from orchestrator.settings import ComputeSettings
+from orchestrator.settings import ComputeSettings, ViewSettings
 from orchestrator.tasks import run_tasks, split
 
 if TYPE_CHECKING:
@@ -38,21 +40,19 @@ def evaluate(flags: EvaluateFlags, session: Session) -> None:
         UserError, DataError: the model, a folder or the label space cannot be used.
     """
     config, space = open_model(flags.model)
+    problem = rule_problem(flags.classes, space)
+    if problem:
+        raise UserError(f"--classes: {problem}.")
     reader = FolderReader(Path(flags.images), Path(flags.labels), label_space(flags.label_space))
     domain = Labelled(Mapped(ResizedImages(reader, *_size(flags.size, config)), space))
     session.connect()
     compute, progress = resolve(ComputeSettings()), session.progress
-    confusion = measure(Path(flags.model), domain, space, compute, "evaluate", progress, flags.flip)
-    result = evaluation_result(confusion, space)
-    seen = "x".join(map(str, domain.sample(0).image.shape[1:]))
-    protocol = {
-        **config["protocol"],
-        "name": f"{space.name}-{'flip' if flags.flip else 'single-scale'}",
-        "resolution": f"prediction {seen} (height x width), labels at their own size",
-        "flip": flags.flip,
-        "images": len(domain),
-    }
-    write_json(Path(flags.out), {"model": flags.model, **result, "confusion": confusion.tolist(), "protocol": protocol})
+    confusion = measure(Path(flags.model), domain, space, compute, "evaluate", progress, flags.views)
+    result = evaluation_result(confusion, space, flags)
+    height, width = domain.sample(0).image.shape[1:]
+    resolution = f"prediction {height}x{width} (height x width), labels at their own size"
+    protocol = {**stamp(flags, space, (height, width), resolution), "images": len(domain)}
+    write_json(Path(flags.out), {"model": flags.model, **evaluation_content(result, confusion, space, protocol)})
     rows = [[name, "absent" if iou is None else f"{iou:.3f}"] for name, iou in result["iou"].items()]
     rows.append(["mean", f"{result['miou']:.3f}"])
     progress.table(f"{protocol['name']}, {len(domain)} images", ["class", "IoU"], rows)
@@ -73,7 +73,7 @@ class Part:
     num_classes: int
     pictures: LabelSpace | None
     """Colours of the pictures; None where none are wanted."""
-    flip: bool
+    views: ViewSettings
     precision: str
 
     @property
@@ -103,7 +103,7 @@ def label(flags: LabelFlags, session: Session) -> None:
             out=Path(flags.out).absolute(),
             num_classes=len(space),
             pictures=space if flags.pictures else None,
-            flip=flags.flip,
+            views=flags.views,
             precision=compute.precision,
         )
         for number, indices in enumerate(split(len(images), compute.tasks))
@@ -134,7 +134,7 @@ def label(flags: LabelFlags, session: Session) -> None:
 
 def label_part(part: Part) -> tuple[str, np.ndarray]:
     """One task: label the images of a part; returns the digest of their shard and the pixels of each class."""
-    predictor = Predictor(part.model, part.precision, part.flip)
+    predictor = Predictor(part.model, part.precision, part.views)
     counts = np.zeros(IGNORE, dtype=np.int64)
 
     def rows() -> Iterator[LabelRow]:

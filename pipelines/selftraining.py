@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le
 
 from domains.settings import AugmentSettings, IsaSettings
 from orchestrator.method import Sizes
-from orchestrator.settings import TrainSettings
+from orchestrator.settings import TrainSettings, ViewSettings
 from orchestrator.stages import Evaluate, Label, Panels, Stage, Statistics, Train
 from pipelines.presets import on_every_pair
 from pipelines.source_only import SOURCE_STAGE, SourceOnly
@@ -26,7 +26,7 @@ STATISTICS_STAGE = "statistics"
 
 
 @dataclass(frozen=True, kw_only=True)
-class PseudoSettings:
+class PseudoSettings(ViewSettings):
     """Pseudo-label rounds: class-balanced selection with a growing portion (CBST's policy and schedule)."""
 
     rounds: Annotated[int, Ge(1)] = 3
@@ -37,8 +37,6 @@ class PseudoSettings:
     """Growth of the share a round."""
     max_portion: Annotated[float, Gt(0), Le(1)] = 0.5
     """The share grows no further than this."""
-    flip: bool = False
-    """Average each prediction with that of the mirrored image before selecting."""
     spatial_prior: bool = False
     """Multiply each class's probability by how often the source shows it at that place of the image (CBST-SP)."""
     mining: Annotated[float, Ge(0), Le(1)] = 0.0
@@ -142,7 +140,7 @@ class SelfTraining(SourceOnly):
                 by=labeller,
                 round=number,
                 portion=portion,
-                flip=pseudo.flip,
+                views=pseudo.views,
                 softness=self.softness,
                 prior=STATISTICS_STAGE if pseudo.spatial_prior else "",
             ),

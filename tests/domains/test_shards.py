@@ -61,7 +61,7 @@ def test_datasets_finds_the_columns_of_both_kinds(store):
     dataset = Dataset.from_file(str(store / "shard-00001.arrow"))
     assert dataset.features == label_features()
     assert dataset["id"][0] == "city/ü 40"
-    scores = [ScoreRow("a", 0, 8, 8, torch.zeros(3, 2, 2))]
+    scores = [ScoreRow("a", 0, 8, 8, [torch.zeros(3, 2, 2)])]
     write_scores(store / "scores.arrow", scores, {})
     assert Dataset.from_file(str(store / "scores.arrow")).features == score_features()
 
@@ -79,13 +79,13 @@ def test_a_strided_plane_is_stored_as_it_looks(tmp_path):
 
 
 def test_scores_come_back_as_float16_with_the_size_of_the_image(tmp_path):
-    logits = torch.randn((5, 3, 4), generator=generator("scores"))
-    rows = [ScoreRow(f"i{k}", k, 24, 32, logits * k) for k in range(3)]
+    views = [torch.randn(size, generator=generator("scores")) for size in ((5, 3, 4), (5, 7, 2), (5, 1, 1))]
+    rows = [ScoreRow(f"i{k}", k, 24, 32, [view * k for view in views[: k + 1]]) for k in range(3)]
     write_scores(tmp_path / "s.arrow", rows, {})
     for given, got in zip(rows, read_scores(tmp_path / "s.arrow"), strict=True):
         assert (got.id, got.index, got.height, got.width) == (given.id, given.index, 24, 32)
-        assert got.logits_Khw.dtype == torch.float16
-        assert torch.equal(got.logits_Khw, given.logits_Khw.half())
+        assert [view.dtype for view in got.views] == [torch.float16] * len(given.views)
+        assert all(torch.equal(*pair) for pair in zip(got.views, [view.half() for view in given.views], strict=True))
 
 
 def test_the_store_gives_the_label_of_every_id(store):
@@ -174,7 +174,7 @@ def soft_store(folder: Path) -> Path:
         shards[labels] = write_shard(folder / labels, [row(part)], {"a": "b"})
         height, width = plane(part).shape
         views = torch.randn(2, 2, 3, 4, generator=generator("views", part))
-        scores[logits] = write_scores(folder / logits, [ScoreRow(row(part).id, part, height, width, views)], {})
+        scores[logits] = write_scores(folder / logits, [ScoreRow(row(part).id, part, height, width, list(views))], {})
     write_manifest(folder, manifest_of(shards, softness=0.25, scores=scores))
     return folder
 

@@ -50,18 +50,18 @@ def test_prior_is_the_frequency_at_a_place_over_its_mean():
 
 
 def test_product_with_the_prior_is_a_probability_again():
-    logits = torch.randn(2, K, *CELLS, generator=generator("logits"))
+    logits = torch.randn(K, *CELLS, generator=generator("logits"))
     prior = torch.randn(K, *CELLS, generator=generator("prior"))
-    product = logits.softmax(1) * prior.exp()
-    found = with_prior(logits, prior).softmax(1)
-    torch.testing.assert_close(found, product / product.sum(1, keepdim=True))
+    product = logits.softmax(0) * prior.exp()
+    found = with_prior(logits, prior).softmax(0)
+    torch.testing.assert_close(found, product / product.sum(0, keepdim=True))
 
 
 def test_prior_follows_the_grid_of_the_logits():
     counts = np.zeros((K, *CELLS), dtype=np.int64)
     counts[0, :, :32] = 1000
-    found = with_prior(torch.zeros(1, K, 8, 10), log_spatial_prior(counts))
-    assert (found[0, 0, :, :4] > found[0, 0, :, 6:]).all()
+    found = with_prior(torch.zeros(K, 8, 10), log_spatial_prior(counts))
+    assert (found[0, :, :4] > found[0, :, 6:]).all()
 
 
 def test_shares_are_of_the_labelled_pixels():

@@ -58,9 +58,9 @@ def probability_NKHW(run, upsample) -> np.ndarray:
     street, predictor = ToyCity("street", "train", 8, *SIZE), Predictor(run / "stages" / "00-source" / "model")
     found = []
     for index in range(len(street)):
-        logits = predictor.logits(street.image(index))
-        grid = torch.nn.functional.interpolate(prior[None], logits.shape[2:], mode="bilinear")
-        scores = np.exp(upsample((logits + grid).half()[0].numpy(), SIZE))
+        (logits,) = predictor.views(street.image(index))
+        grid = torch.nn.functional.interpolate(prior[None], logits.shape[1:], mode="bilinear")[0]
+        scores = np.exp(upsample((logits + grid).half().numpy(), SIZE))
         found.append(scores / scores.sum(0))
     return np.stack(found)
 

@@ -72,7 +72,7 @@ def test_evaluation_of_files_gives_the_numbers_of_the_run(call, finished, pictur
     assert code == 0, error
     assert f"written: {out}" in printed
     found, summary = json.loads(out.read_text()), json.loads((finished.folder / "summary.json").read_text())
-    assert {name: found[name] for name in ("miou", "iou")} == summary["adapted"]
+    assert {"protocol": found["protocol"]["name"], "miou": found["miou"], "iou": found["iou"]} == summary["adapted"]
     assert found["protocol"]["classes"] == summary["protocol"]["classes"]
     assert found["protocol"]["images"] == 4
 

@@ -13,6 +13,7 @@ from domains.settings import DomainSettings, PairSettings
 from orchestrator.context import Context, describe, open_domains, protocol
 from orchestrator.method import Method, Sizes
 from orchestrator.progress import Progress
+from orchestrator.settings import ProtocolSettings
 
 
 @pytest.fixture
@@ -62,6 +63,16 @@ def test_protocol_names_both_sizes(method, tmp_path):
     found = protocol(context)
     assert found["resolution"] == "prediction 4x6, labels 8x12 (height x width)"
     assert found["name"] == "camvid11-single-scale"
+
+
+def test_resolution_is_that_of_evaluation_images_and_the_views_are_those_of_the_run(method, tmp_path):
+    evaluation = dataclasses.replace(method.pair.evaluation, height=2, width=3)
+    pair = dataclasses.replace(method.pair, evaluation=evaluation)
+    own = dataclasses.replace(method, pair=pair, protocol=ProtocolSettings(scales=(0.5, 2.0), window=(2, 2)))
+    found = protocol(Context(method=own, domains=open_domains(own), run=tmp_path, progress=Progress()))
+    assert found["resolution"] == "prediction 2x3, labels 8x12 (height x width)"
+    assert (found["scales"], found["window"], found["stride"]) == ([0.5, 2.0], [2, 2], [1, 1])
+    assert found["name"] == "camvid11-scales-0.5-2.0-window-2x2-stride-1x1"
 
 
 def test_pair_without_evaluation_domain_is_opened_and_not_measured(tmp_path):

@@ -244,8 +244,21 @@ def test_page_names_run_protocol_warning_and_environment(html: str) -> None:
     for words in ("DRSL+", "preset toy", "seed 0", "versions.torch", "2.13.0+cpu", "cpu, cpu", "rounds: 3"):
         assert words in text
     assert "python pipelines/drsl.py --config runs/drsl-toy-0/config.yaml" in text
+    assert "none, the whole image at once" in text
     assert "black: ignored" in text
     assert "absent" in text
+
+
+def test_page_names_every_part_of_the_protocol(tmp_path: Path) -> None:
+    content = full_summary()
+    content["protocol"] |= {"scales": [0.9, 1.0], "flip": True, "window": [512, 1024], "stride": [256, 512]}
+    content["protocol"] |= {"mean": "of these 16", "ignore": "255, terrain, truck, train in the ground truth"}
+    (tmp_path / "summary.json").write_text(json.dumps(content))
+    text = Page(write_report(tmp_path).read_text()).text
+    assert "512x1024 pixels every 256x512 (height x width), logits averaged where windows overlap" in text
+    assert "0.9, 1.0; averaged with the mirrored image" in text
+    assert "of these 16" in text
+    assert "255, terrain, truck, train in the ground truth" in text
 
 
 def test_differences_carry_their_sign(html: str) -> None:

@@ -29,6 +29,7 @@ from orchestrator.runfolder import (
     reuse_stage,
 )
 from orchestrator.runner import _fingerprints
+from orchestrator.settings import ProtocolSettings
 from pipelines.drsl import PRESETS, Drsl
 
 RESULT = {"miou": 0.5, "iou": {"road": 0.9, "sky": None}}
@@ -394,6 +395,29 @@ def test_adaptation_leaves_what_comes_before_it_as_it_is():
 
 def test_portion_leaves_training_on_the_source_as_it_is():
     assert ALL - changed(pseudo__initial_portion=0.3) == ON_SOURCE
+
+
+def test_classes_of_the_protocol_decide_the_evaluations_alone():
+    assert changed(protocol__classes="16") == EVALUATIONS
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("flip", True), ("scales", (0.9, 1.0)), ("window", (64, 64)), ("window", (64, 32))]
+)
+def test_views_of_the_protocol_decide_what_is_measured_and_drawn(name, value):
+    assert changed(**{f"protocol__{name}": value}) == EVALUATIONS | {"panels"}
+
+
+def test_stride_of_the_window_decides_too_and_the_usual_one_is_no_change():
+    windowed = dataclasses.replace(TWICE, protocol=ProtocolSettings(window=(64, 32)))
+    assert changed(windowed, protocol__stride=(16, 16)) == EVALUATIONS | {"panels"}
+    assert changed(windowed, protocol__stride=(32, 16)) == set()
+
+
+@pytest.mark.parametrize(("name", "value"), [("flip", True), ("scales", (0.9,)), ("window", (64, 64))])
+def test_views_of_pseudo_labels_decide_the_rounds(name, value):
+    untouched = ALL - changed(**{f"pseudo__{name}": value})
+    assert untouched == {"source", "source-only", "source-mmdl", "statistics"}
 
 
 def test_number_of_panels_decides_the_panels_alone():

@@ -44,7 +44,7 @@ def carried_out(monkeypatch):
             (context.folders[stage.name] / MODEL).mkdir()
             (context.folders[stage.name] / MODEL / "weights").write_text(stage.name)
         if isinstance(stage, Evaluate):
-            return {"miou": 0.5, "iou": dict.fromkeys(classes, 0.5)}
+            return {"protocol": "name", "miou": 0.5, "iou": dict.fromkeys(classes, 0.5)}
         if isinstance(stage, Label):
             return {"coverage": 0.2, "selected": dict.fromkeys(classes, 0.2), "pseudo_label_miou": None}
         return {}

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from domains.protocols import RULES
 from domains.settings import DomainSettings
 from orchestrator.context import Context, open_domains
 from orchestrator.progress import Progress
 from orchestrator.runfolder import RunFolder
+from orchestrator.settings import ProtocolSettings
 from orchestrator.stages import Evaluate, Label, Stage
 from orchestrator.summary import build_summary, config_of, show_result, show_summary
 from pipelines.drsl import PRESETS
@@ -44,7 +46,7 @@ def result_of(stage: Stage, context: Context) -> dict[str, Any]:
     classes = context.domains.space.classes
     if isinstance(stage, Evaluate):
         value = 0.5 + 0.1 * stage.round
-        return {"miou": value, "iou": dict.fromkeys(classes, value)}
+        return {"protocol": "toycity12-single-scale", "miou": value, "iou": dict.fromkeys(classes, value)}
     if isinstance(stage, Label):
         return {
             "thresholds": dict.fromkeys(classes, 0.9),
@@ -81,6 +83,26 @@ def test_summary_is_json_and_names_its_protocol(context):
     assert summary["protocol"]["name"] == "toycity12-single-scale"
     assert summary["protocol"]["size"] == [128, 256]
     assert set(summary["palette"]) == set(summary["protocol"]["classes"])
+
+
+def test_summary_under_a_rule_of_cityscapes_holds_its_classes_alone(tmp_path, console):
+    toy = PRESETS["toy"]()
+    pair = dataclasses.replace(toy.pair, label_space="cityscapes19")
+    method = dataclasses.replace(toy, pair=pair, protocol=ProtocolSettings(classes="13", flip=True))
+    context = Context(method=method, domains=open_domains(method), run=tmp_path, progress=Progress(console))
+    classes = RULES["13"].classes(context.domains.space)
+    for stage in method.stages(context.domains.sizes):
+        context.results[stage.name] = result_of(stage, context)
+        if isinstance(stage, Evaluate):
+            context.results[stage.name]["iou"] = dict.fromkeys(classes, 0.5 + 0.1 * stage.round)
+    summary = summary_of(context)
+    assert summary["protocol"]["name"] == "cityscapes19-13-flip"
+    assert tuple(summary["protocol"]["classes"]) == tuple(summary["adapted"]["iou"]) == classes
+    assert summary["warnings"] == []
+    show_summary(summary, context.progress)
+    lines = text_of(console).splitlines()
+    assert "cityscapes19-13-flip" in lines[0]
+    assert "wall" not in {line.split()[0] for line in lines if line.strip()}
 
 
 def test_oracle_has_no_source_only_and_is_marked(tmp_path, console):
@@ -147,7 +169,7 @@ def test_results_are_told_as_they_come(context, console):
     for stage in context.method.stages(context.domains.sizes):
         show_result(stage, context.results[stage.name], context)
     lines = text_of(console).splitlines()
-    assert lines[0] == "source-only: mIoU 0.400 on 60 images"
+    assert lines[0] == "source-only: mIoU 0.400 on 60 images (toycity12-single-scale)"
     assert lines[1] == "label-0: 20.0% of the target's pixels labelled, mIoU of the labels 0.600"
 
 

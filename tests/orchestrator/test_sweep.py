@@ -27,9 +27,10 @@ def runs(monkeypatch):
         made.append((method, home.path.name, [path.name for path in reuse]))
         stage = home.path / "stages" / "01-source-only"
         stage.mkdir(parents=True)
-        write_json(stage / "evaluation.json", {"iou": {"road": 0.1}, "confusion": [[1]]})
+        write_json(stage / "evaluation.json", {"iou": {"road": 0.1}, "classes": ["road"], "confusion": [[1]]})
         adapted = {"iou": {"road": len(made) / 10}}
-        write_json(home.path / "summary.json", {"source_only": {"iou": {"road": 0.1}}, "adapted": adapted})
+        summary = {"protocol": {"name": "toycity12-flip"}, "source_only": {"iou": {"road": 0.1}}, "adapted": adapted}
+        write_json(home.path / "summary.json", summary)
 
     monkeypatch.setattr(runner, "run", pretend)
     return made
@@ -50,9 +51,11 @@ def test_every_arm_runs_with_every_seed_and_takes_over_from_those_of_its_seed(ru
     weights = [(method.reconstruction > 0, method.adversarial > 0) for method, _, _ in runs[:4]]
     assert weights == [(False, False), (True, False), (False, True), (True, True)]
     assert (tmp_path / "table.md").read_text().endswith(f"{table}\n")
-    assert [line.split("|")[-2].strip() for line in table.splitlines()[3:]] == ["36.6", "39.1", "41.7", "44.8"]
+    assert [line.split("|")[-2].strip() for line in table.splitlines()[5:]] == ["36.6", "39.1", "41.7", "44.8"]
     content = json.loads((tmp_path / "table.json").read_text())
     assert content["seeds"] == [4, 7]
+    assert table.startswith("Protocol: toycity12-flip; ")
+    assert content["protocol"] in table
     assert content["miou"]["full"] == [[0.1, 0.4], [0.1, 0.8]]
 
 

@@ -47,9 +47,18 @@ def test_classes_that_no_evaluation_image_shows_leave_the_mean(tmp_path):
     stage.mkdir(parents=True)
     iou = {"road": 0.5, "fence": 0.0, "sky": 0.7}
     confusion = [[5, 1, 0], [0, 0, 0], [0, 1, 7]]
-    (stage / "evaluation.json").write_text(json.dumps({"iou": iou, "confusion": confusion}))
+    (stage / "evaluation.json").write_text(json.dumps({"iou": iou, "classes": list(iou), "confusion": confusion}))
     summary = {"source_only": {"iou": iou}, "adapted": {"iou": {"road": 0.6, "fence": None, "sky": 0.9}}}
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     assert results_of(tmp_path) == (pytest.approx(0.6), pytest.approx(0.75))
     (tmp_path / "summary.json").write_text(json.dumps({"adapted": summary["adapted"]}))
     assert results_of(tmp_path) == (None, pytest.approx(0.75))
+
+
+def test_classes_without_a_place_in_the_protocol_leave_the_mean_too(tmp_path):
+    stage = tmp_path / "stages" / "01-evaluate"
+    stage.mkdir(parents=True)
+    content = {"iou": {"road": 0.5, "sky": 0.7}, "classes": ["road", "train", "sky"]}
+    (stage / "evaluation.json").write_text(json.dumps({**content, "confusion": [[5, 1, 0], [1, 4, 0], [0, 1, 7]]}))
+    (tmp_path / "summary.json").write_text(json.dumps({"adapted": {"iou": content["iou"]}}))
+    assert results_of(tmp_path) == (None, pytest.approx(0.6))

@@ -1,0 +1,146 @@
+"""The tasks of a pseudo-label round and of an evaluation on several views, against slow versions; no Ray needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from domains.arrow import open_table
+from domains.samples import Labelled, Resized, ResizedImages, Unlabelled
+from domains.scores import score_strips
+from domains.selection import ConfidenceHistogram, confidence_log_odds, thresholds
+from domains.shards import read_plane, read_scores
+from domains.statistics import CELLS, log_spatial_prior
+from domains.toycity import ToyCity
+from models.build import build_segmenter
+from models.settings import SegmenterSettings
+from models.weights import save_model
+from orchestrator import evaluation
+from orchestrator.inference import Predictor
+from orchestrator.labelling import Counts, Cut, Part, score_part, select_part
+from orchestrator.settings import ViewSettings
+
+SIZE = (64, 128)
+K = 12
+CLOSE = 3e-3
+"""A bin of the histogram of confidences, in log-probability: what the choice of thresholds rounds."""
+VIEWS = [
+    ViewSettings(),
+    ViewSettings(flip=True),
+    ViewSettings(scales=(0.75, 1.25), flip=True),
+    ViewSettings(scales=(1.0, 1.5), window=(48, 64)),
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    folder, settings = tmp_path_factory.mktemp("model"), SegmenterSettings(backbone="resnet10", width=4)
+    network = build_segmenter(settings, K, 0)
+    with torch.no_grad():  # as drawn, the classes hardly differ
+        for parameter in network.classifier.parameters():
+            parameter.mul_(30)
+    save_model(folder, network, settings, {"classes": [str(k) for k in range(K)]}, {})
+    return folder
+
+
+def part_of(folder: Path, model: Path, views: ViewSettings, prior: Path | None = None) -> Part:
+    target = Unlabelled(ToyCity("street", "train", 3, *SIZE))
+    return Part(0, folder, model, target, range(3), K, views, "fp32", "labeller", prior)
+
+
+def slow_probabilities(part: Part, log_prior: Tensor | None) -> np.ndarray:
+    """N x K x H x W: the mean over views of the softmax of their logits in half precision, at the image's size."""
+    predictor, found = Predictor(part.model, part.precision, part.views), []
+    for index in part.indices:
+        views = predictor.views(part.target.sample(index).image)
+        if log_prior is not None:
+            views = [
+                view + F.interpolate(log_prior[None], view.shape[1:], mode="bilinear", align_corners=False)[0]
+                for view in views
+            ]
+        wide = [F.interpolate(v.half().double()[None], SIZE, mode="bilinear", align_corners=True)[0] for v in views]
+        found.append(torch.stack([view.softmax(0) for view in wide]).mean(0).numpy())
+    return np.stack(found)
+
+
+@pytest.mark.parametrize("with_prior", [False, True])
+@pytest.mark.parametrize("views", VIEWS, ids=lambda views: views.kind)
+def test_labels_are_those_of_slow_class_balanced_selection(views, with_prior, model, tmp_path):
+    log_prior, file = None, None
+    if with_prior:
+        places = np.random.default_rng(0).integers(0, 50, (K, *CELLS))
+        log_prior, file = log_spatial_prior(places), tmp_path / "places.safetensors"
+        save_file({"places": places}, file)
+    part, portion = part_of(tmp_path, model, views, file), 0.3
+    score_part(part)
+    counts = Counts.read(part.counts, "labeller")
+    assert counts is not None
+    threshold_K = thresholds(counts.histogram, portion)
+    select_part(Cut(part, threshold_K, 0.0))
+
+    probability_NKHW = slow_probabilities(part, log_prior)
+    winner_NHW, confidence_NHW = probability_NKHW.argmax(1), probability_NKHW.max(1)
+    assert counts.histogram.counts.sum() == winner_NHW.size
+    excess_NKHW = np.empty_like(probability_NKHW)
+    for k in range(K):
+        ranked = np.sort(confidence_NHW[winner_NHW == k])[::-1]
+        taken = int(portion * len(ranked) + 1e-6)
+        threshold = ranked[taken - 1] if taken else 1.0
+        assert np.log(threshold_K[k]) == pytest.approx(np.log(threshold), abs=CLOSE)
+        excess_NKHW[:, k] = np.log(probability_NKHW[:, k]) - np.log(threshold)
+    expected = np.where(excess_NKHW.max(1) >= 0, excess_NKHW.argmax(1), 255)
+    table = open_table(part.labels)
+    found = np.stack([read_plane(table, row).numpy() for row in range(3)])
+    second, first = np.sort(excess_NKHW, axis=1)[:, -2:].swapaxes(0, 1)
+    undecided = (abs(first) < CLOSE) | ((first > -CLOSE) & (first - second < CLOSE))
+    assert (found == expected)[~undecided].all()
+    assert undecided.mean() < 0.1
+    assert 0.2 < (found != 255).mean() < 0.6
+
+
+def test_scores_keep_each_view_on_its_own_grid(model, tmp_path):
+    part = part_of(tmp_path, model, ViewSettings(scales=(0.5, 1.0), flip=True))
+    score_part(part)
+    predictor = Predictor(model, "fp32", part.views)
+    for index, row in enumerate(read_scores(part.scores)):
+        expected = predictor.views(part.target.sample(index).image)
+        assert [view.shape[1:] for view in row.views] == [(5, 9), (5, 9), (9, 17), (9, 17)]
+        assert all(torch.equal(*pair) for pair in zip(row.views, [view.half() for view in expected], strict=True))
+
+
+@pytest.mark.parametrize("views", VIEWS, ids=lambda views: views.kind)
+def test_what_was_counted_is_what_labels_are_cut_from(views, model, tmp_path):
+    part = part_of(tmp_path, model, views)
+    score_part(part)
+    again = ConfidenceHistogram.empty(K)
+    for row in read_scores(part.scores):
+        for _, scores in score_strips(row.views, SIZE):
+            again.add(*confidence_log_odds(scores))
+    counts = Counts.read(part.counts, "labeller")
+    assert counts is not None
+    np.testing.assert_array_equal(again.counts, counts.histogram.counts)
+
+
+@pytest.mark.parametrize("views", VIEWS, ids=lambda views: views.kind)
+def test_evaluation_counts_what_the_slow_average_predicts_at_the_size_of_the_labels(views, model):
+    city = ToyCity("street", "val", 2, *SIZE)
+    domain = Labelled(ResizedImages(Resized(city, *SIZE), 48, 96))
+    found = evaluation.measure_part(evaluation.Part(model, domain, range(2), "fp32", K, views))
+    predictor, expected = Predictor(model, "fp32", views), np.zeros((K, K), dtype=np.int64)
+    for index in range(2):
+        sample = domain.sample(index)
+        wide = [
+            F.interpolate(view[None], SIZE, mode="bilinear", align_corners=True)[0].softmax(0)
+            for view in predictor.views(sample.image)
+        ]
+        prediction = torch.stack(wide).mean(0).argmax(0).numpy()
+        for truth in range(K):
+            expected[truth] += np.bincount(prediction[sample.label.numpy() == truth], minlength=K)
+    assert abs(found - expected).sum() <= 0.002 * expected.sum()  # near ties
+    assert found.sum() == expected.sum() == sum((city.label(index) < K).sum() for index in range(2))
