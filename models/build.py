@@ -10,8 +10,9 @@ import torch
 from models.deeplab import DilatedSum
 from models.discriminator import AsppDiscriminator, PatchDiscriminator
 from models.mmdl import MmdlHead
+from models.pretrained import load_encoder
 from models.reconstruction import Decoder
-from models.resnet import stage_channels
+from models.resnet import Encoder, stage_channels
 from models.segmenter import Segmenter
 from models.settings import DiscriminatorSettings, MmdlSettings, SegmenterSettings
 
@@ -25,9 +26,31 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def build_segmenter(settings: SegmenterSettings, num_classes: int, seed: int) -> Segmenter:
-    """An untrained network; equal arguments give equal bits, and the global generator is left as it was."""
+    """A network to be trained: random from the seed, but for an encoder whose settings name weights.
+
+    Equal arguments and weights give equal bits, and the global generator is left as it was.
+
+    Raises:
+        ValueError: if the weights cannot be read or are not those of the encoder.
+    """
     with _seeded(seed):
-        return Segmenter(settings, num_classes)
+        segmenter = Segmenter(settings, num_classes)
+    if settings.pretrained:
+        mean, std = load_encoder(segmenter.encoder, settings.weights).unit
+        segmenter.normalise_with(mean, std)
+    return segmenter
+
+
+def check_weights(settings: SegmenterSettings) -> list[str]:
+    """What keeps an encoder of these settings from its pretrained weights, a sentence each; fetches them if need be."""
+    if settings.pretrained:
+        with torch.device("meta"):
+            encoder = Encoder(settings)
+        try:
+            load_encoder(encoder, settings.weights)
+        except ValueError as error:
+            return [f"model.weights: {error}"]
+    return []
 
 
 def build_mmdl_head(

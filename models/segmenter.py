@@ -59,11 +59,17 @@ class Segmenter(nn.Module):
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.empty(1, 3, 1, 1))
+        self.register_buffer("std", torch.empty(1, 3, 1, 1))
+        self.normalise_with(mean, std)
         self.num_classes = num_classes
         self.encoder = Encoder(settings)
         self.classifier = DilatedSum(self.encoder.channels, num_classes, settings.dilations)
+
+    def normalise_with(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Subtract `mean` from red, green and blue in [0, 1], and divide by `std`, from now on."""
+        for name, values in (("mean", mean), ("std", std)):
+            self.get_buffer(name).copy_(torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1))
 
     def forward(self, image_B3HW: Tensor) -> Prediction:
         """Score every feature cell.

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 Backbone = Literal["resnet10", "resnet18", "resnet34", "resnet50", "resnet101"]
+
+NO_WEIGHTS = "none"
+HUB = re.compile(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}")
+"""A model on the hub with its commit; anything else is a local path."""
+_UNPINNED = re.compile(r"[\w-][\w.-]*/[\w.-]+@.*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +32,8 @@ class SegmenterSettings:
     """Dilation of every branch of the classifier; "6 12" is what AdaptSegNet's public code computes."""
     ceil_pool: bool = True
     """Round the first pooling up, as DeepLab does: 512 pixels give 65 cells, the outermost on the border."""
+    weights: str = NO_WEIGHTS
+    """First weights of the encoder: none (random), a folder, a safetensors file, or owner/name@COMMIT on the hub."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
@@ -38,6 +46,20 @@ class SegmenterSettings:
             raise ValueError(f"output_stride must be 8, 16 or 32, got {self.output_stride}")
         if not self.dilations or min(self.dilations) < 1:
             raise ValueError(f"dilations must be one or more numbers of at least 1, got {self.dilations}")
+        if not self.weights:
+            raise ValueError(f"weights must say {NO_WEIGHTS} where the encoder is to begin with random ones")
+        if _UNPINNED.fullmatch(self.weights) and not HUB.fullmatch(self.weights):
+            raise ValueError(f"weights: a branch or tag can move, so name the commit's 40 digits, got {self.weights!r}")
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the encoder begins with weights that are read."""
+        return self.weights != NO_WEIGHTS
+
+    @property
+    def local(self) -> bool:
+        """Whether these lie on this machine by a path."""
+        return self.pretrained and not HUB.fullmatch(self.weights)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,7 @@ def save_model(
     settings: SegmenterSettings,
     label_space: Mapping[str, Any],
     protocol: Mapping[str, Any],
+    pretrained: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a network such that a reader sees the whole of it, the previous one, or an error.
 
@@ -44,6 +45,7 @@ def save_model(
         settings: what it was built from.
         label_space: JSON form of its label space, `{"classes": [...], ...}` in the order of the outputs.
         protocol: JSON record of how it was trained and evaluated; kept, not read.
+        pretrained: JSON record of the weights that training began with, if any; kept, not read.
 
     Raises:
         ValueError: if the label space has not one class per output.
@@ -62,12 +64,13 @@ def save_model(
         "normalisation": _normalisation(segmenter),
         "label_space": dict(label_space),
         "protocol": dict(protocol),
+        **({"pretrained": dict(pretrained)} if pretrained else {}),
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
     document = json.dumps(config, indent=2, allow_nan=False).encode()
     Path(folder).mkdir(parents=True, exist_ok=True)
-    _write(Path(folder) / WEIGHTS, weights)
-    _write(Path(folder) / CONFIG, document)
+    write_whole(Path(folder) / WEIGHTS, weights)
+    write_whole(Path(folder) / CONFIG, document)
 
 
 def load_model(folder: str | Path) -> tuple[Segmenter, dict[str, Any]]:
@@ -144,8 +147,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if folder.is_file():
         raise ValueError(
             f"{folder} is a file, not a model folder ({WEIGHTS} and {CONFIG}); pickled checkpoints (.pth) "
-            "can run code when opened and are refused: read it once with torch.load(..., weights_only=True), "
-            "put the tensors into a network with models.weights.load_tensors, and save that with save_model"
+            "can run code when opened and are refused: bring it in with `convert`, then train from it (--model.weights)"
         )
     path = folder / CONFIG
     try:
@@ -173,7 +175,7 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     return safetensors.torch.load(data)
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """Replace a file by one that is complete and on the disk."""
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as file:

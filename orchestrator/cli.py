@@ -143,11 +143,20 @@ def _settings(
     base = dataclasses.replace(presets[name](), preset=name) if name else method()
     settings, problems = usable_settings(method, {**from_file, **given}, base)
     assert settings is not None, "every setting of a method has a default"
-    if settings.root:
-        settings = dataclasses.replace(settings, root=str(Path(settings.root).expanduser().resolve()))
+    settings = _absolute(settings)
     problems = [*complaints, *problems, *settings.problems()]
     if problems:
         raise UserError("The settings cannot be used:", *problems)
+    return settings
+
+
+def _absolute(settings: Method) -> Method:
+    """The same settings wherever a worker's own folder is."""
+    if settings.root:
+        settings = dataclasses.replace(settings, root=str(Path(settings.root).expanduser().resolve()))
+    if settings.model.local:
+        weights = str(Path(settings.model.weights).expanduser().resolve())
+        settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, weights=weights))
     return settings
 
 

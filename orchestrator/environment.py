@@ -43,6 +43,8 @@ def prepare() -> Path:
         "OMP_WAIT_POLICY": "PASSIVE",
         "MPLCONFIGDIR": str(scratch / "matplotlib"),
         "HF_HOME": str(scratch / "huggingface"),
+        # Weights are fetched before this is set, and must be found again by workers and by the next run.
+        "HF_HUB_CACHE": str(Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser() / "hub"),
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }

@@ -95,11 +95,19 @@ class Method:
         raise NotImplementedError
 
     def problems(self) -> list[str]:
-        """What cannot work in these settings and the data they name, a sentence each; decodes no image."""
+        """What cannot work in these settings and the data they name, a sentence each.
+
+        Decodes no image. Pretrained weights are read, and fetched from the hub where they are not here yet.
+        """
         from domains.registry import check_pair
 
-        return check_pair(self.pair, self.augment, self.translation, self.root) + [
+        found = check_pair(self.pair, self.augment, self.translation, self.root) + [
             f"{name}: steps and epochs are both 0, so nothing would be trained"
             for name, value in vars(self).items()
             if isinstance(value, TrainSettings) and not (value.steps or value.epochs)
         ]
+        if self.model.pretrained:
+            from models.build import check_weights
+
+            found += check_weights(self.model)
+        return found
