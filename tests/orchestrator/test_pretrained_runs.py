@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from models.build import build_segmenter
@@ -63,3 +64,25 @@ def test_content_of_the_weights_decides_the_outcome_of_training(folder: Path):
     after = fingerprints(settings_of(weights=str(folder)))
     assert len({random["source"], before["source"], after["source"]}) == 3
     assert after == fingerprints(settings_of(weights=str(folder)))
+
+
+def test_convert_brings_a_pickle_into_a_folder_that_a_run_begins_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    encoder = build_segmenter(SegmenterSettings(backbone="resnet10", width=16), 2, seed=7).encoder
+    torch.save(encoder.state_dict(), tmp_path / "public.pth")
+    words = ["convert", "--weights", str(tmp_path / "public.pth"), "--out", str(tmp_path / "weights")]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(Drsl, PRESETS, words)
+    assert ended.value.code == 0
+    assert "transformers layout, RGB" in capsys.readouterr().out
+    assert settings_of(weights=str(tmp_path / "weights")).model.pretrained
+
+
+def test_convert_refuses_a_bad_pickle_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "public.pth").write_bytes(b"nonsense")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(Drsl, PRESETS, ["convert", "--weights", str(tmp_path / "public.pth"), "--out", str(tmp_path / "out")])
+    assert ended.value.code == cli.USER_ERROR
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
