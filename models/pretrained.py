@@ -17,13 +17,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from models.adapter import Adapted
 from models.layouts import recognise
 from models.normalisation import KNOWN, Normalisation
 from models.settings import HUB, SegmenterSettings
 from models.weights import CONFIG, WEIGHTS, load_tensors
 
 PREPROCESSOR = "preprocessor_config.json"
-FIRST_CONVOLUTION = "embedder.embedder.convolution.weight"
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,7 @@ def read_pretrained(weights: str) -> Pretrained:
         normalisation = _normalisation(config, _beside(path, PREPROCESSOR)) or KNOWN[layout.normalisation]
     except ValueError as error:
         raise ValueError(f"{weights}: {error}") from error
-    named = {layout.rename(name): tensor for name, tensor in found.items()}
-    tensors = {name: _full(tensor) for name, tensor in named.items() if name is not None}
+    tensors = {name: _full(tensor) for name, tensor in layout.translate(found).items()}
     return Pretrained(tensors, layout.name, normalisation, sha256)
 
 
@@ -94,7 +93,7 @@ def load_encoder(encoder: nn.Module, weights: str) -> Normalisation:
     """Give an encoder its pretrained weights, all of them, turned to see red first.
 
     Args:
-        encoder: a `models.resnet.Encoder`; it may be on the "meta" device.
+        encoder: the encoder of a segmenter; it may be on the "meta" device.
         weights: as `read_pretrained` takes them.
 
     Returns:
@@ -104,16 +103,19 @@ def load_encoder(encoder: nn.Module, weights: str) -> Normalisation:
         ValueError: naming what cannot be had, or which tensors are missing, left over or of another shape.
     """
     pretrained = read_pretrained(weights)
-    tensors = _counters(encoder) | pretrained.tensors
-    if pretrained.normalisation.reversed and FIRST_CONVOLUTION in tensors:
-        tensors[FIRST_CONVOLUTION] = tensors[FIRST_CONVOLUTION].flip(1)
     try:
-        load_tensors(encoder, tensors)
+        if isinstance(encoder, Adapted):
+            encoder.load(pretrained.tensors)
+        else:
+            load_tensors(encoder, _counters(encoder) | pretrained.tensors)
     except ValueError as error:
         raise ValueError(
             f"{weights} ({pretrained.layout} layout): {error}; no tensor may stay random, so name the backbone and "
             "width of these weights"
         ) from error
+    if pretrained.normalisation.reversed:
+        first = next(layer for layer in encoder.modules() if isinstance(layer, nn.Conv2d))
+        first.weight.data = first.weight.data.flip(1)
     return pretrained.normalisation
 
 

@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from models.matching import refuse_unmatched
 from models.segmenter import Segmenter
 from models.settings import SegmenterSettings
 
@@ -25,8 +26,6 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 SCHEMA = 1
 """Version of the layout of `config.json`."""
-
-_NAMES_SHOWN = 8
 
 
 def save_model(
@@ -113,18 +112,15 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """
     own = module.state_dict()
     both = own.keys() & tensors.keys()
-    problems = {
-        "missing": sorted(own.keys() - tensors.keys()),
-        "unexpected": sorted(tensors.keys() - own.keys()),
-        "different": [
+    refuse_unmatched(
+        missing=sorted(own.keys() - tensors.keys()),
+        unexpected=sorted(tensors.keys() - own.keys()),
+        different=[
             f"{name} ({_kind(tensors[name])}, the network has {_kind(own[name])})"
             for name in sorted(both)
             if _kind(tensors[name]) != _kind(own[name])
         ],
-    }
-    if any(problems.values()):
-        found = "; ".join(f"{kind}: {_listing(names)}" for kind, names in problems.items() if names)
-        raise ValueError(f"the weights are not those of this network: {found}")
+    )
     module.load_state_dict(dict(tensors), assign=True)
 
 
@@ -187,8 +183,3 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def _kind(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-
-
-def _listing(names: list[str]) -> str:
-    more = len(names) - _NAMES_SHOWN
-    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -77,7 +77,7 @@ class ConvertFlags:
     """Bring public weights (.pth) into a folder that --model.weights reads; runs nothing that the file holds."""
 
     weights: str
-    """File of torch.save with a ResNet's tensors, named as by torchvision, timm, transformers or AdaptSegNet's code."""
+    """File of torch.save; tensors named as by torchvision, timm, transformers, AdaptSegNet's or SegFormer's code."""
     out: str
     """Folder to write."""
     normalisation: Literal["auto", "imagenet", "caffe"] = "auto"
