@@ -1,4 +1,4 @@
-"""Encoders of transformers behind the interface of our own: MiT (SegFormer), ConvNeXt and DINOv2.
+"""Encoders of transformers behind the interface of our own: MiT (SegFormer), Swin, ConvNeXt and DINOv2.
 
 Shapes: B batch, H W pixels, D feature channels, h w feature grid.
 
@@ -26,6 +26,16 @@ MIT: dict[str, tuple[int, tuple[int, ...]]] = {
 """Channels of an attention head and blocks of each stage (SegFormer, Xie et al. 2021, Table 6)."""
 MIT_HEADS = (1, 2, 5, 8)
 
+SWIN: dict[str, tuple[int, tuple[int, ...], int]] = {
+    "swin_tiny": (3, (2, 2, 6, 2), 7),
+    "swin_small": (3, (2, 2, 18, 2), 7),
+    "swin_base": (4, (2, 2, 18, 2), 7),
+    "swin_base_window12": (4, (2, 2, 18, 2), 12),
+    "swin_large": (6, (2, 2, 18, 2), 7),
+    "swin_large_window12": (6, (2, 2, 18, 2), 12),
+}
+"""Heads of 32 channels in the first stage, blocks of each, side of a window (Liu et al. 2021, sec. 3.3)."""
+
 CONVNEXT: dict[str, tuple[int, tuple[int, ...]]] = {
     "convnext_tiny": (96, (3, 3, 9, 3)),
     "convnext_small": (96, (3, 3, 27, 3)),
@@ -44,6 +54,8 @@ def level_channels(backbone: str, width: int) -> list[int]:
     """Channels of each of the four levels; `width` is in 64ths of the standard network's."""
     if backbone in MIT:
         return [heads * MIT[backbone][0] * width // 64 for heads in MIT_HEADS]
+    if backbone in SWIN:
+        return [SWIN[backbone][0] * 2**stage * 32 * width // 64 for stage in range(4)]
     if backbone in CONVNEXT:
         return [CONVNEXT[backbone][0] * width // 64 * 2**stage for stage in range(4)]
     return [DINOV2[backbone][0] * width] * 4
@@ -76,9 +88,11 @@ class Adapted(nn.Module):
     def levels(self, image_B3HW: Tensor) -> list[Tensor]:
         """The four levels, each B x its channels x a grid at its stride.
 
-        MiT gives its normalised stages, ConvNeXt its stages as they are, DINOv2 the normalised patches after every
-        quarter of its blocks.
+        MiT gives its normalised stages, ConvNeXt its stages as they are, Swin too but for a normalised last, DINOv2 the
+        normalised patches after every quarter of its blocks.
         """
+        if self.config.model_type == "swin":
+            return self._swin_levels(image_B3HW)
         states = self.network(image_B3HW, output_hidden_states=True).hidden_states
         if image_B3HW.ndim == states[-1].ndim:
             return list(states[-4:])
@@ -88,6 +102,14 @@ class Adapted(nn.Module):
         # The first token stands for the whole image.
         patches = [final(states[quarter * level])[:, 1:] for level in range(1, 5)]
         return [patches_BND.transpose(1, 2).unflatten(2, grid).contiguous() for patches_BND in patches]
+
+    def _swin_levels(self, image_B3HW: Tensor) -> list[Tensor]:
+        # Windows are kept also where a map is smaller than one: their position biases have no other size.
+        found = self.network(
+            image_B3HW, output_hidden_states=True, always_partition=True, output_hidden_states_before_downsampling=True
+        )
+        *levels, last = found.reshaped_hidden_states[1:]
+        return [*levels, found.last_hidden_state.transpose(1, 2).unflatten(2, last.shape[2:]).contiguous()]
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Make `tensors` the network's, all of them or none; transformers knows the names that it has given them.
@@ -102,7 +124,8 @@ class Adapted(nn.Module):
         network, info = self.kind.from_pretrained(
             None,
             config=self.config,
-            state_dict=dict(tensors),
+            # Older files hold an index that follows from the size of the window.
+            state_dict={name: t for name, t in tensors.items() if not name.endswith("relative_position_index")},
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
@@ -121,7 +144,7 @@ def _blueprint(backbone: str, width: int) -> tuple[Any, Any]:
     """The class of a backbone and its configuration."""
     channels = level_channels(backbone, width)
     build: Callable[[str, list[int]], tuple[Any, Any]]
-    build = {"mit": _mit, "convnext": _convnext, "dinov2": _dinov2}[family_of(backbone)]
+    build = {"mit": _mit, "swin": _swin, "convnext": _convnext, "dinov2": _dinov2}[family_of(backbone)]
     return build(backbone, channels)
 
 
@@ -131,6 +154,15 @@ def _mit(backbone: str, channels: list[int]) -> tuple[Any, Any]:
 
     depths = MIT[backbone][1]
     return SegformerModel, SegformerConfig(depths=depths, hidden_sizes=channels, num_attention_heads=MIT_HEADS)
+
+
+def _swin(backbone: str, channels: list[int]) -> tuple[Any, Any]:
+    from transformers.models.swin.configuration_swin import SwinConfig
+    from transformers.models.swin.modeling_swin import SwinModel
+
+    heads, depths, window = SWIN[backbone]
+    stages: dict[str, Any] = {"depths": list(depths), "num_heads": [heads * 2**stage for stage in range(4)]}
+    return SwinModel, SwinConfig(embed_dim=channels[0], window_size=window, **stages)
 
 
 def _convnext(backbone: str, channels: list[int]) -> tuple[Any, Any]:

@@ -82,13 +82,14 @@ LAYOUTS = (
     Layout("transformers", _PATCHES, "", ("classifier.",)),
     Layout("transformers", f"convnext.{_PATCHES}", "convnext.", ("classifier.",)),
     Layout("transformers", _PROJECTION, "", ("classifier.",)),
+    Layout("transformers", f"swin.{_PROJECTION}", "swin.", ("classifier.",)),
     Layout("transformers", f"dinov2.{_PROJECTION}", "dinov2.", ("classifier.",)),
     Layout("segformer", "patch_embed1.proj.weight", "", ("head.",)),
     Layout("torchvision", "conv1.weight", "", ("fc.", "layer5.", "layer6.")),
     Layout("caffe", "Scale.conv1.weight", "Scale.", ("Scale.fc.", "Scale.layer5.", "Scale.layer6."), "caffe"),
 )
-"""By first tensor; timm names plain ResNets as torchvision does, "caffe" is the initial network of AdaptSegNet's public
-code, "segformer" is how that code names MiT."""
+"""timm names plain ResNets as torchvision does, SegFormer's own code names MiT as "segformer" says, and "caffe" is the
+initial network of AdaptSegNet's public code."""
 
 
 def recognise(names: Iterable[str]) -> Layout:

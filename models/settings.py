@@ -18,6 +18,12 @@ Backbone = Literal[
     "mit_b3",
     "mit_b4",
     "mit_b5",
+    "swin_tiny",
+    "swin_small",
+    "swin_base",
+    "swin_base_window12",
+    "swin_large",
+    "swin_large_window12",
     "convnext_tiny",
     "convnext_small",
     "convnext_base",
@@ -26,12 +32,12 @@ Backbone = Literal[
     "dinov2_base",
     "dinov2_large",
 ]
-STRIDES = {"mit": (4, 8, 16, 32), "convnext": (4, 8, 16, 32), "dinov2": (14, 14, 14, 14)}
+STRIDES = {"mit": (4, 8, 16, 32), "swin": (4, 8, 16, 32), "convnext": (4, 8, 16, 32), "dinov2": (14, 14, 14, 14)}
 """Pixels between two cells of each level, by family; those of ResNets follow from `output_stride`."""
 
 
 def family_of(backbone: str) -> str:
-    """Which kind of network it is: resnet, mit, convnext or dinov2."""
+    """Which kind of network it is: resnet, mit, swin, convnext or dinov2."""
     return "resnet" if backbone.startswith("resnet") else backbone.split("_")[0]
 
 
@@ -54,7 +60,7 @@ class SegmenterSettings:
     width: int = 64
     """Channels of a ResNet's first stage, and 64ths of any standard network's: less than 64 gives a reduced one."""
     output_stride: Literal[8, 14, 16, 32] = 8
-    """Pixels between two feature cells; DeepLab-v2 uses 8, 32 is without dilation; MiT, ConvNeXt: 32, DINOv2: 14."""
+    """Pixels between two feature cells; DeepLab-v2 uses 8, 32 is without dilation; DINOv2 has 14, other kinds 32."""
     dilations: tuple[int, ...] = (6, 12, 18, 24)
     """Dilation of every branch of the classifier; "6 12" is what AdaptSegNet's public code computes."""
     ceil_pool: bool = True

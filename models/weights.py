@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from models.matching import refuse_unmatched
 from models.segmenter import Segmenter
-from models.settings import SegmenterSettings
+from models.settings import SegmenterSettings, family_of
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -88,8 +88,10 @@ def load_model(folder: str | Path) -> tuple[Segmenter, dict[str, Any]]:
     config = _read_config(Path(folder))
     tensors = _read_tensors(Path(folder) / WEIGHTS, config["sha256"])
     settings = _settings_from(config["settings"])
-    # On "meta" nothing is allocated or drawn at random: every tensor comes from the file.
-    with torch.device("meta"):
+    # On "meta" nothing is allocated or drawn at random: every tensor comes from the file. Networks of transformers
+    # hold tensors that are no part of their state, and are built in full.
+    plain = family_of(settings.backbone) == "resnet"
+    with torch.device("meta") if plain else torch.random.fork_rng(devices=[]):
         segmenter = Segmenter(settings, len(config["label_space"]["classes"]))
     load_tensors(segmenter, tensors)
     if _normalisation(segmenter) != config["normalisation"]:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.models.segformer.modeling_segformer import SegformerForImageClassification, SegformerModel
 
-from models.adapter import CONVNEXT, DINOV2, MIT, Adapted, level_channels
+from models.adapter import CONVNEXT, DINOV2, MIT, SWIN, Adapted, level_channels
 from models.backbones import build_encoder, stage_channels
 from models.build import build_auxiliary, build_decoder, build_mmdl_head, build_segmenter, check_weights
 from models.pretrained import load_encoder
@@ -20,8 +20,8 @@ from models.segmenter import set_train_mode
 from models.settings import STRIDES, Backbone, MmdlSettings, SegmenterSettings, family_of
 from models.weights import WEIGHTS, load_model, save_model
 
-SMALL = ["mit_b0", "convnext_tiny", "dinov2_small"]
-ALL = [*MIT, *CONVNEXT, *DINOV2]
+SMALL = ["mit_b0", "swin_tiny", "convnext_tiny", "dinov2_small"]
+ALL = [*MIT, *SWIN, *CONVNEXT, *DINOV2]
 
 
 def settings(backbone: Any, weights: Path | str = "none", width: int = 4) -> SegmenterSettings:
@@ -51,14 +51,16 @@ def test_standard_networks_have_the_channels_of_their_papers(backbone: str):
     found = level_channels(backbone, 64)
     if backbone in MIT:
         assert found == ([32, 64, 160, 256] if backbone == "mit_b0" else [64, 128, 320, 512])
-    elif backbone in CONVNEXT:
+    elif backbone in {**SWIN, **CONVNEXT}:
         assert found[0] in (96, 128, 192)
         assert found == [found[0] * 2**level for level in range(4)]
     else:
         assert found == [{"dinov2_small": 384, "dinov2_base": 768, "dinov2_large": 1024}[backbone]] * 4
 
 
-@pytest.mark.parametrize(("backbone", "millions"), [("mit_b0", 3.3), ("mit_b5", 81.4), ("convnext_tiny", 27.8)])
+@pytest.mark.parametrize(
+    ("backbone", "millions"), [("mit_b0", 3.3), ("mit_b5", 81.4), ("swin_tiny", 27.5), ("convnext_tiny", 27.8)]
+)
 def test_standard_networks_have_the_size_of_their_papers(backbone: str, millions: float):
     with torch.device("meta"):
         encoder = build_encoder(settings(backbone, width=64))
@@ -133,9 +135,12 @@ def test_features_equal_those_of_the_network_that_was_saved(backbone: str, tmp_p
     theirs, picture = public(backbone, tmp_path), image(backbone)
     ours = adapted(backbone)
     load_encoder(ours, str(tmp_path))
-    found = theirs(picture, output_hidden_states=True)
+    more = {"always_partition": True} if backbone == "swin_tiny" else {}
+    found = theirs(picture, output_hidden_states=True, **more)
     if backbone == "dinov2_small":
         expected = found.last_hidden_state[:, 1:].transpose(1, 2).unflatten(2, (2, 3))
+    elif backbone == "swin_tiny":
+        expected = found.last_hidden_state.transpose(1, 2).unflatten(2, (2, 3))
     else:
         expected = found.hidden_states[-1]
     assert torch.equal(ours(picture), expected)
@@ -154,6 +159,13 @@ def test_classifier_of_transformers_is_left_out(tmp_path: Path):
     load_encoder(ours, str(tmp_path))
     picture = image("mit_b0")
     assert torch.equal(ours(picture), theirs.segformer(picture).last_hidden_state)
+
+
+def test_index_that_older_files_of_swin_hold_is_left_out(tmp_path: Path):
+    public("swin_tiny", tmp_path)
+    index = {"encoder.layers.0.blocks.0.attention.self.relative_position_index": torch.zeros(49, 49, dtype=torch.int64)}
+    save_file({**load_file(tmp_path / WEIGHTS), **index}, tmp_path / WEIGHTS)
+    assert check_weights(settings("swin_tiny", tmp_path)) == []
 
 
 def segformer_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
