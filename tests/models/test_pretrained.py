@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ from torch import Tensor
 from transformers import ConvNextImageProcessor
 from transformers.models.resnet.modeling_resnet import ResNetForImageClassification
 
+import models.pretrained
 from models.build import build_segmenter, check_weights
 from models.pretrained import PREPROCESSOR, load_encoder, pretrained_record, read_pretrained
 from models.resnet import Encoder
@@ -280,3 +285,17 @@ def test_hub_that_cannot_be_reached_or_holds_no_weights_is_one_sentence(
     assert "cannot be had from the hub (LocalEntryNotFoundError: no connection)" in refusal(f"owner/name@{COMMIT}")
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(tmp_path))
     assert "holds no model.safetensors" in refusal(f"owner/name@{COMMIT}")
+
+
+def test_what_was_fetched_before_is_found_again_offline(public: Any, folder: Path, tmp_path: Path):
+    snapshot = tmp_path / "cache" / "models--owner--name" / "snapshots" / COMMIT
+    shutil.copytree(folder, snapshot)
+    code = (
+        "from models.pretrained import read_pretrained; "
+        f"print(read_pretrained('owner/name@{COMMIT}').sha256); read_pretrained('owner/name@{COMMIT[::-1]}')"
+    )
+    root = Path(models.pretrained.__file__).parents[1]
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(root)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, env=env, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == read_pretrained(str(folder)).sha256
+    assert f"ValueError: owner/name@{COMMIT[::-1]} cannot be had from the hub" in done.stderr
