@@ -7,11 +7,12 @@ from contextlib import contextmanager
 
 import torch
 
+from models.backbones import build_encoder, stage_channels
 from models.deeplab import DilatedSum
 from models.discriminator import AsppDiscriminator, PatchDiscriminator
 from models.mmdl import MmdlHead
+from models.pretrained import load_encoder
 from models.reconstruction import Decoder
-from models.resnet import stage_channels
 from models.segmenter import Segmenter
 from models.settings import DiscriminatorSettings, MmdlSettings, SegmenterSettings
 
@@ -25,16 +26,38 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def build_segmenter(settings: SegmenterSettings, num_classes: int, seed: int) -> Segmenter:
-    """An untrained network; equal arguments give equal bits, and the global generator is left as it was."""
+    """A network to be trained: random from the seed, but for an encoder whose settings name weights.
+
+    Equal arguments and weights give equal bits, and the global generator is left as it was.
+
+    Raises:
+        ValueError: if the weights cannot be read or are not those of the encoder.
+    """
     with _seeded(seed):
-        return Segmenter(settings, num_classes)
+        segmenter = Segmenter(settings, num_classes)
+        if settings.pretrained:
+            mean, std = load_encoder(segmenter.encoder, settings.weights).unit
+            segmenter.normalise_with(mean, std)
+    return segmenter
+
+
+def check_weights(settings: SegmenterSettings) -> list[str]:
+    """What keeps an encoder of these settings from its pretrained weights, a sentence each; fetches them if need be."""
+    if settings.pretrained:
+        with torch.device("meta"):
+            encoder = build_encoder(settings)
+        try:
+            load_encoder(encoder, settings.weights)
+        except ValueError as error:
+            return [f"model.weights: {error}"]
+    return []
 
 
 def build_mmdl_head(
     settings: MmdlSettings, segmenter_settings: SegmenterSettings, num_classes: int, seed: int
 ) -> MmdlHead:
     """An untrained DRSL head for the features of such a segmenter, with the dilations of its classifier."""
-    in_channels = stage_channels(segmenter_settings.backbone, segmenter_settings.width)[-1]
+    in_channels = stage_channels(segmenter_settings)[-1]
     with _seeded(seed):
         return MmdlHead(in_channels, num_classes, settings, segmenter_settings.dilations)
 
@@ -42,7 +65,7 @@ def build_mmdl_head(
 def build_auxiliary(settings: SegmenterSettings, num_classes: int, seed: int) -> DilatedSum:
     """An untrained classifier for the features of the encoder's third stage."""
     with _seeded(seed):
-        return DilatedSum(stage_channels(settings.backbone, settings.width)[-2], num_classes, settings.dilations)
+        return DilatedSum(stage_channels(settings)[-2], num_classes, settings.dilations)
 
 
 def build_discriminator(
@@ -57,4 +80,4 @@ def build_discriminator(
 def build_decoder(settings: SegmenterSettings, width: int, seed: int) -> Decoder:
     """An untrained decoder that reconstructs the image from the features of such a segmenter."""
     with _seeded(seed):
-        return Decoder(stage_channels(settings.backbone, settings.width)[-1], width, settings.output_stride)
+        return Decoder(stage_channels(settings)[-1], width, settings.output_stride)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from models.backbones import build_encoder
 from models.deeplab import DilatedSum
-from models.resnet import Encoder
 from models.settings import SegmenterSettings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -28,7 +28,8 @@ class Prediction(NamedTuple):
     Attributes:
         logits_BKhw: class scores before softmax; `models.deeplab.upsample` brings them to full size.
         features_BDhw: output of the encoder, which the side heads read.
-        middle_BEhw: output of the encoder's third stage, for an auxiliary classifier (AdaptSegNet's second level).
+        middle_BEhw: output of the encoder's third stage, which may have a grid of its own, for an auxiliary classifier
+            (AdaptSegNet's second level).
     """
 
     logits_BKhw: Tensor
@@ -59,11 +60,17 @@ class Segmenter(nn.Module):
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.empty(1, 3, 1, 1))
+        self.register_buffer("std", torch.empty(1, 3, 1, 1))
+        self.normalise_with(mean, std)
         self.num_classes = num_classes
-        self.encoder = Encoder(settings)
+        self.encoder = build_encoder(settings)
         self.classifier = DilatedSum(self.encoder.channels, num_classes, settings.dilations)
+
+    def normalise_with(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Subtract `mean` from red, green and blue in [0, 1], and divide by `std`, from now on."""
+        for name, values in (("mean", mean), ("std", std)):
+            self.get_buffer(name).copy_(torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1))
 
     def forward(self, image_B3HW: Tensor) -> Prediction:
         """Score every feature cell.

@@ -2,30 +2,71 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Backbone = Literal["resnet10", "resnet18", "resnet34", "resnet50", "resnet101"]
+Backbone = Literal[
+    "resnet10",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "mit_b0",
+    "mit_b1",
+    "mit_b2",
+    "mit_b3",
+    "mit_b4",
+    "mit_b5",
+    "swin_tiny",
+    "swin_small",
+    "swin_base",
+    "swin_base_window12",
+    "swin_large",
+    "swin_large_window12",
+    "convnext_tiny",
+    "convnext_small",
+    "convnext_base",
+    "convnext_large",
+    "dinov2_small",
+    "dinov2_base",
+    "dinov2_large",
+]
+STRIDES = {"mit": (4, 8, 16, 32), "swin": (4, 8, 16, 32), "convnext": (4, 8, 16, 32), "dinov2": (14, 14, 14, 14)}
+"""Pixels between two cells of each level, by family; those of ResNets follow from `output_stride`."""
+
+
+def family_of(backbone: str) -> str:
+    """Which kind of network it is: resnet, mit, swin, convnext or dinov2."""
+    return "resnet" if backbone.startswith("resnet") else backbone.split("_")[0]
+
+
+NO_WEIGHTS = "none"
+HUB = re.compile(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}")
+"""A model on the hub with its commit; anything else is a local path."""
+_UNPINNED = re.compile(r"[\w-][\w.-]*/[\w.-]+@.*")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterSettings:
-    """Shape of the segmentation network (DeepLab-v2: a dilated ResNet and a dilated-sum classifier).
+    """Shape of the segmentation network (DeepLab-v2: an encoder, a dilated ResNet there, and a dilated-sum classifier).
 
     Raises:
         ValueError: if a value is out of its range.
     """
 
     backbone: Backbone = "resnet101"
-    """Depth of the encoder; resnet10 has one block in every stage."""
+    """Encoder; resnet10 has one block in every stage, all but ResNets are those of transformers."""
     width: int = 64
-    """Channels of the first stage: 64 is the standard network, less gives a reduced one."""
-    output_stride: Literal[8, 16, 32] = 8
-    """Pixels between two feature cells; DeepLab-v2 uses 8, and 32 is the plain network without dilation."""
+    """Channels of a ResNet's first stage, and 64ths of any standard network's: less than 64 gives a reduced one."""
+    output_stride: Literal[8, 14, 16, 32] = 8
+    """Pixels between two feature cells; DeepLab-v2 uses 8, 32 is without dilation; DINOv2 has 14, other kinds 32."""
     dilations: tuple[int, ...] = (6, 12, 18, 24)
     """Dilation of every branch of the classifier; "6 12" is what AdaptSegNet's public code computes."""
     ceil_pool: bool = True
     """Round the first pooling up, as DeepLab does: 512 pixels give 65 cells, the outermost on the border."""
+    weights: str = NO_WEIGHTS
+    """First weights of the encoder: none (random), a folder, a safetensors file, or owner/name@COMMIT on the hub."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
@@ -34,10 +75,28 @@ class SegmenterSettings:
             raise ValueError(f"backbone must be one of {', '.join(known)}, got {self.backbone!r}")
         if self.width < 1:
             raise ValueError(f"width must be at least 1, got {self.width}")
-        if self.output_stride not in (8, 16, 32):
-            raise ValueError(f"output_stride must be 8, 16 or 32, got {self.output_stride}")
+        strides = STRIDES[family][-1:] if (family := family_of(self.backbone)) in STRIDES else (8, 16, 32)
+        if self.output_stride not in strides:
+            allowed = " or ".join(map(str, strides))
+            raise ValueError(f"output_stride must be {allowed} with {self.backbone}, got {self.output_stride}")
+        if family != "resnet" and self.width % 2:
+            raise ValueError(f"width must be even with {self.backbone}, got {self.width}")
         if not self.dilations or min(self.dilations) < 1:
             raise ValueError(f"dilations must be one or more numbers of at least 1, got {self.dilations}")
+        if not self.weights:
+            raise ValueError(f"weights must say {NO_WEIGHTS} where the encoder is to begin with random ones")
+        if _UNPINNED.fullmatch(self.weights) and not HUB.fullmatch(self.weights):
+            raise ValueError(f"weights: a branch or tag can move, so name the commit's 40 digits, got {self.weights!r}")
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the encoder begins with weights that are read."""
+        return self.weights != NO_WEIGHTS
+
+    @property
+    def local(self) -> bool:
+        """Whether these lie on this machine by a path."""
+        return self.pretrained and not HUB.fullmatch(self.weights)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,15 +18,14 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from models.matching import refuse_unmatched
 from models.segmenter import Segmenter
-from models.settings import SegmenterSettings
+from models.settings import SegmenterSettings, family_of
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 SCHEMA = 1
 """Version of the layout of `config.json`."""
-
-_NAMES_SHOWN = 8
 
 
 def save_model(
@@ -35,6 +34,7 @@ def save_model(
     settings: SegmenterSettings,
     label_space: Mapping[str, Any],
     protocol: Mapping[str, Any],
+    pretrained: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a network such that a reader sees the whole of it, the previous one, or an error.
 
@@ -44,6 +44,7 @@ def save_model(
         settings: what it was built from.
         label_space: JSON form of its label space, `{"classes": [...], ...}` in the order of the outputs.
         protocol: JSON record of how it was trained and evaluated; kept, not read.
+        pretrained: JSON record of the weights that training began with, if any; kept, not read.
 
     Raises:
         ValueError: if the label space has not one class per output.
@@ -62,12 +63,13 @@ def save_model(
         "normalisation": _normalisation(segmenter),
         "label_space": dict(label_space),
         "protocol": dict(protocol),
+        **({"pretrained": dict(pretrained)} if pretrained else {}),
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
     document = json.dumps(config, indent=2, allow_nan=False).encode()
     Path(folder).mkdir(parents=True, exist_ok=True)
-    _write(Path(folder) / WEIGHTS, weights)
-    _write(Path(folder) / CONFIG, document)
+    write_whole(Path(folder) / WEIGHTS, weights)
+    write_whole(Path(folder) / CONFIG, document)
 
 
 def load_model(folder: str | Path) -> tuple[Segmenter, dict[str, Any]]:
@@ -86,8 +88,10 @@ def load_model(folder: str | Path) -> tuple[Segmenter, dict[str, Any]]:
     config = _read_config(Path(folder))
     tensors = _read_tensors(Path(folder) / WEIGHTS, config["sha256"])
     settings = _settings_from(config["settings"])
-    # On "meta" nothing is allocated or drawn at random: every tensor comes from the file.
-    with torch.device("meta"):
+    # On "meta" nothing is allocated or drawn at random: every tensor comes from the file. Networks of transformers
+    # hold tensors that are no part of their state, and are built in full.
+    plain = family_of(settings.backbone) == "resnet"
+    with torch.device("meta") if plain else torch.random.fork_rng(devices=[]):
         segmenter = Segmenter(settings, len(config["label_space"]["classes"]))
     load_tensors(segmenter, tensors)
     if _normalisation(segmenter) != config["normalisation"]:
@@ -110,18 +114,15 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """
     own = module.state_dict()
     both = own.keys() & tensors.keys()
-    problems = {
-        "missing": sorted(own.keys() - tensors.keys()),
-        "unexpected": sorted(tensors.keys() - own.keys()),
-        "different": [
+    refuse_unmatched(
+        missing=sorted(own.keys() - tensors.keys()),
+        unexpected=sorted(tensors.keys() - own.keys()),
+        different=[
             f"{name} ({_kind(tensors[name])}, the network has {_kind(own[name])})"
             for name in sorted(both)
             if _kind(tensors[name]) != _kind(own[name])
         ],
-    }
-    if any(problems.values()):
-        found = "; ".join(f"{kind}: {_listing(names)}" for kind, names in problems.items() if names)
-        raise ValueError(f"the weights are not those of this network: {found}")
+    )
     module.load_state_dict(dict(tensors), assign=True)
 
 
@@ -144,8 +145,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if folder.is_file():
         raise ValueError(
             f"{folder} is a file, not a model folder ({WEIGHTS} and {CONFIG}); pickled checkpoints (.pth) "
-            "can run code when opened and are refused: read it once with torch.load(..., weights_only=True), "
-            "put the tensors into a network with models.weights.load_tensors, and save that with save_model"
+            "can run code when opened and are refused: bring it in with `convert`, then train from it (--model.weights)"
         )
     path = folder / CONFIG
     try:
@@ -173,7 +173,7 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     return safetensors.torch.load(data)
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """Replace a file by one that is complete and on the disk."""
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("wb") as file:
@@ -185,8 +185,3 @@ def _write(path: Path, data: bytes) -> None:
 
 def _kind(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-
-
-def _listing(names: list[str]) -> str:
-    more = len(names) - _NAMES_SHOWN
-    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

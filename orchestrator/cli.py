@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from orchestrator.config import Presets, flatten, parse_flags, read_file, usable_settings
 from orchestrator.errors import Interrupted, StageFailed, UserError
 from orchestrator.files import read_json
-from orchestrator.flags import EvaluateFlags, LabelFlags, ReportFlags, RunFlags, SweepFlags
+from orchestrator.flags import ConvertFlags, EvaluateFlags, LabelFlags, ReportFlags, RunFlags, SweepFlags
 from orchestrator.method import Method
 from orchestrator.runfolder import RunFolder
 from orchestrator.session import open_session
@@ -46,6 +46,7 @@ def _dispatch(method: type[Method], presets: Presets, words: list[str]) -> None:
         "evaluate": (EvaluateFlags, _evaluate),
         "label": (LabelFlags, _label),
         "report": (ReportFlags, _report),
+        "convert": (ConvertFlags, _convert),
     }
     if verb == "run":
         _run(method, presets, rest)
@@ -150,11 +151,20 @@ def _settings(
     base = dataclasses.replace(presets[name](), preset=name) if name else method()
     settings, problems = usable_settings(method, {**from_file, **given}, base)
     assert settings is not None, "every setting of a method has a default"
-    if settings.root:
-        settings = dataclasses.replace(settings, root=str(Path(settings.root).expanduser().resolve()))
+    settings = _absolute(settings)
     problems = [*complaints, *problems, *settings.problems()]
     if problems:
         raise UserError("The settings cannot be used:", *problems)
+    return settings
+
+
+def _absolute(settings: Method) -> Method:
+    """The same settings wherever a worker's own folder is."""
+    if settings.root:
+        settings = dataclasses.replace(settings, root=str(Path(settings.root).expanduser().resolve()))
+    if settings.model.local:
+        weights = str(Path(settings.model.weights).expanduser().resolve())
+        settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, weights=weights))
     return settings
 
 
@@ -211,6 +221,17 @@ def _report(flags: ReportFlags) -> None:
     print(f"report: {write_report(Path(flags.run))}")
 
 
+def _convert(flags: ConvertFlags) -> None:
+    from models.convert import convert
+
+    try:
+        config = convert(Path(flags.weights).expanduser(), Path(flags.out).expanduser(), flags.normalisation)
+    except ValueError as error:
+        raise UserError(f"--weights: {error}") from error
+    order = config["normalisation"]["channel_order"]
+    print(f"written: {flags.out} ({config['layout']} layout, {order}, sha256 {config['sha256'][:12]})")
+
+
 def _guarded(action: Callable[[], None], words: list[str]) -> int:
     from domains.errors import DataError
 
@@ -236,7 +257,11 @@ def _run_help(method: type[Method], presets: Presets) -> None:
     _help(
         RunFlags, f"{method.name}.py [run]", "Flags of the run folder; the settings of the method follow.", leave=False
     )
-    _help(method, f"{method.name}.py [run|sweep|evaluate|label|report]", sys.modules[method.__module__].__doc__ or "")
+    _help(
+        method,
+        f"{method.name}.py [run|sweep|evaluate|label|report|convert]",
+        sys.modules[method.__module__].__doc__ or "",
+    )
 
 
 def _preset_list(presets: Presets) -> str:

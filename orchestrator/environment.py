@@ -45,6 +45,8 @@ def prepare() -> Path:
         "OMP_WAIT_POLICY": "PASSIVE",
         "MPLCONFIGDIR": str(scratch / "matplotlib"),
         "HF_HOME": str(scratch / "huggingface"),
+        # Weights are fetched before this is set, and must be found again by workers and by the next run.
+        "HF_HUB_CACHE": str(_usual_cache() / "hub"),
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
@@ -54,6 +56,12 @@ def prepare() -> Path:
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     return scratch
+
+
+def _usual_cache() -> Path:
+    """Where Hugging Face's libraries keep what they fetch, unless told otherwise."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return Path(os.environ.get("HF_HOME") or caches / "huggingface").expanduser()
 
 
 def remove_stale_scratch() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from orchestrator.settings import ProtocolSettings, ViewSettings
 
@@ -70,6 +71,18 @@ class ReportFlags:
 
     run: str
     """Run folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertFlags:
+    """Bring public weights (.pth) into a folder that --model.weights reads; runs nothing that the file holds."""
+
+    weights: str
+    """File of torch.save; tensors named as by torchvision, timm, transformers, AdaptSegNet's or SegFormer's code."""
+    out: str
+    """Folder to write."""
+    normalisation: Literal["auto", "imagenet", "caffe"] = "auto"
+    """What it was trained on: ImageNet's RGB mean and deviation, Caffe's BGR mean; auto: as is usual for its names."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,7 +52,7 @@ class TrainJob:
     start: Path | None
     """Folder of the stage whose weights the networks begin with."""
     description: dict[str, Any]
-    """Label space and protocol, stored with the model."""
+    """Label space, protocol and first weights, stored with the model."""
 
 
 class Diverged(RuntimeError):

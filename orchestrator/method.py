@@ -96,7 +96,10 @@ class Method:
         raise NotImplementedError
 
     def problems(self) -> list[str]:
-        """What cannot work in these settings and the data they name, a sentence each; decodes no image."""
+        """What cannot work in these settings and the data they name, a sentence each.
+
+        Decodes no image. Pretrained weights are read, and fetched from the hub where they are not here yet.
+        """
         from domains.registry import check_pair
 
         untrained = [
@@ -108,6 +111,7 @@ class Method:
             *check_pair(self.pair, self.augment, self.translation, self.root),
             *self._protocol_problems(),
             *untrained,
+            *self._weights_problems(),
         ]
 
     def _protocol_problems(self) -> list[str]:
@@ -120,3 +124,10 @@ class Method:
         except DataError:  # one of the problems of the pair
             return []
         return [f"protocol.classes: {problem}"] if problem else []
+
+    def _weights_problems(self) -> list[str]:
+        if not self.model.pretrained:
+            return []
+        from models.build import check_weights
+
+        return check_weights(self.model)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from domains.settings import DomainSettings, PairSettings
+from models.pretrained import pretrained_record
 from orchestrator import environment, evaluation, labelling, panels, statistics, training
 from orchestrator.checkpoints import newest_verified
 from orchestrator.context import Context, open_domains
@@ -128,6 +129,7 @@ def _where(folder: Path) -> str:
 def _fingerprints(stages: list[Stage], method: Method) -> dict[str, str]:
     """What decides the outcome of each stage: its settings, the data, the seed, the arithmetic, and its inputs."""
     compute, pair = method.compute, method.pair
+    pretrained = {"pretrained": record} if (record := pretrained_record(method.model)) else {}
     found: dict[str, str] = {}
     for stage in stages:
         spec = {
@@ -144,6 +146,8 @@ def _fingerprints(stages: list[Stage], method: Method) -> dict[str, str]:
             spec["count"] = method.panels
         if isinstance(stage, Evaluate | Panels):
             spec["views"] = dataclasses.asdict(method.protocol.views)
+        if isinstance(stage, Train):
+            spec |= pretrained  # the content: what a path names can change
         found[stage.name] = fingerprint_of(spec, [found[name] for name in stage.needs])
     return found
 

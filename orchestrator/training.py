@@ -17,6 +17,7 @@ from domains.registry import open_translated
 from domains.samples import PseudoLabelled, Unlabelled
 from domains.shards import Manifest, PseudoLabels
 from domains.transforms import RandomCrop
+from models.pretrained import pretrained_record
 from orchestrator import loop
 from orchestrator.context import Context, protocol
 from orchestrator.errors import Interrupted, StageFailed, UserError
@@ -100,7 +101,11 @@ def make_job(stage: Train, context: Context) -> loop.TrainJob:
         feed=feed,
         folder=context.folders[stage.name].absolute(),
         start=context.folders[stage.start].absolute() if stage.start else None,
-        description={"label_space": json.loads(domains.space.to_json()), "protocol": protocol(context)},
+        description={
+            "label_space": json.loads(domains.space.to_json()),
+            "protocol": protocol(context),
+            "pretrained": pretrained_record(method.model),
+        },
     )
 
 

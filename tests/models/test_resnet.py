@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -14,10 +14,10 @@ from transformers.models.resnet.configuration_resnet import ResNetConfig
 from transformers.models.resnet.modeling_resnet import ResNetModel
 
 import models.resnet
-from models.resnet import Encoder, stage_channels
-from models.settings import Backbone, SegmenterSettings
+from models.resnet import DEPTHS, Encoder, stage_channels
+from models.settings import SegmenterSettings
 
-BACKBONES = get_args(Backbone)
+BACKBONES = tuple(DEPTHS)
 
 
 def encoder(backbone: Any = "resnet10", width: int = 4, **fields: Any) -> Encoder:

@@ -65,6 +65,7 @@ def test_configuration_says_how_to_use_the_network(folder: Path):
         "output_stride": 8,
         "dilations": [1, 2],
         "ceil_pool": True,
+        "weights": "none",
     }
     assert config["normalisation"] == {
         "channel_order": "RGB",
@@ -186,7 +187,7 @@ def test_pickle_is_refused_unread_with_advice(tmp_path: Path):
 
     path = tmp_path / "deeplab.pth"
     path.write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(ValueError, match=r"refused: read it once with torch.load\(..., weights_only=True\)"):
+    with pytest.raises(ValueError, match=r"refused: bring it in with `convert`"):
         load_model(path)
     assert not (tmp_path / "sprung").exists()
 

@@ -17,7 +17,7 @@ from orchestrator import environment
 def scratch_root(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(environment, "LONGEST_TEMP", 1000)
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "HF_HOME", "RAY_ADDRESS", "MPLCONFIGDIR"):
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "HF_HOME", "HF_HUB_CACHE", "RAY_ADDRESS", "MPLCONFIGDIR"):
         monkeypatch.setenv(name, "set")
         monkeypatch.delenv(name)
     saved = dict(os.environ)
@@ -31,6 +31,15 @@ def test_every_cache_lies_in_one_scratch_folder(scratch_root):
     assert scratch.parent == scratch_root
     for name in ("HF_HOME", "MPLCONFIGDIR"):
         assert os.environ[name].startswith(str(scratch))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"), [("HF_HOME", "/mine", "/mine/hub"), ("XDG_CACHE_HOME", "/c", "/c/huggingface/hub")]
+)
+def test_weights_from_the_hub_stay_where_they_were_fetched_to(scratch_root, monkeypatch, name, value, expected):
+    monkeypatch.setenv(name, value)
+    environment.prepare()
+    assert os.environ["HF_HUB_CACHE"] == expected
 
 
 @pytest.mark.parametrize(("folder", "used"), [("/scratch/me", "/scratch/me"), ("/scratch/" + "x" * 60, "/tmp")])
