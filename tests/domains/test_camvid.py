@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from domains.camvid import open_camvid
+from domains.camvid import camvid
 from domains.errors import DataError
+from domains.folder import FolderReader
+from domains.settings import DomainSettings
 
 IDS = ("0001TP_006690", "0006R0_f00930", "0016E5_00390")
+
+
+def open_camvid(root: Path, split: str, list_file: str = "", height: int = 0, width: int = 0) -> FolderReader:
+    return camvid(DomainSettings(kind="camvid", split=split), root).open(root, list_file, height, width)
 
 
 def fill(root: Path, split: str, suffix: str) -> None:
