@@ -209,10 +209,19 @@ def read_list(path: Path) -> list[str]:
     ids = [without_suffix(line) for line in lines if line]
     if not ids:
         raise DataError(f"list of ids {path} is empty")
+    require_once(ids, path)
+    return ids
+
+
+def require_once(ids: Sequence[str], path: Path) -> None:
+    """Check that a list of ids names none twice.
+
+    Raises:
+        DataError: with the first that occurs again.
+    """
     if len(set(ids)) < len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)
         raise DataError(f"list of ids {path} names {twice!r} twice")
-    return ids
 
 
 def without_suffix(line: str) -> str:

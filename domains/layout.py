@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from domains.encodings import Decoder
 from domains.errors import DataError
-from domains.folder import FolderReader, find_images, nearest, read_list, without_suffix
+from domains.folder import FolderReader, find_images, nearest, read_list, require_once, without_suffix
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,9 @@ class Layout:
 
     def _listed(self, root: Path, list_file: str) -> list[str]:
         found = find_images(root / self.images, self.parts, self.image_end)
-        return [self._id(line, found) for line in read_list(root / list_file)]
+        ids = [self._id(line, found) for line in read_list(root / list_file)]
+        require_once(ids, root / list_file)
+        return ids
 
     def _id(self, line: str, found: Container[str]) -> str:
         """The id that a line means: published lists put folders in front of it and the label behind."""
