@@ -1,54 +1,55 @@
-"""CamVid in the folder layout of its widely used SegNet export.
+"""CamVid (Brostow et al. 2009) in its two forms, with the 11 classes of SegNet (Badrinarayanan et al. 2017).
 
-Brostow et al. 2009, classes grouped as in Badrinarayanan et al. 2017: index PNGs of 11 classes,
-11 = void; images in jpg or png.
+The widely used SegNet export holds index PNGs of these classes, 11 = void; the original paints 32 finer classes in
+colours, one colour each.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from domains.errors import DataError
-from domains.folder import FolderReader, nearest, read_list
-from domains.labels import label_space
+from domains.encodings import ColourLabels, IdLabels
+from domains.labels import Colour, label_space
+from domains.layout import Layout, one_of
+from domains.settings import DomainSettings
 
 SPLITS = ("train", "val", "test")
 VOID = 11
-"""Id on disk of pixels without a class; read as 255."""
+"""Id of pixels without a class in the export."""
+
+COLOURS: dict[str, tuple[Colour, ...]] = {
+    "sky": ((128, 128, 128),),
+    "building": ((0, 128, 64), (128, 0, 0), (64, 192, 0), (64, 0, 64), (192, 0, 128)),
+    "pole": ((192, 192, 128), (0, 0, 64)),
+    "road": ((128, 64, 128), (128, 0, 192), (192, 0, 64)),
+    "pavement": ((0, 0, 192), (64, 192, 128), (128, 128, 192)),
+    "tree": ((128, 128, 0), (192, 192, 0)),
+    "sign": ((192, 128, 128), (128, 128, 64), (0, 64, 64)),
+    "fence": ((64, 64, 128),),
+    "car": ((64, 0, 128), (64, 128, 192), (192, 128, 192), (192, 64, 128), (128, 64, 64)),
+    "pedestrian": ((64, 64, 0), (192, 128, 64), (64, 0, 192), (64, 128, 64)),
+    "bicyclist": ((0, 128, 192), (192, 0, 192)),
+}
+"""RGB colours of the original labels in each of the 11 classes; black is void."""
 
 
-def open_camvid(root: Path, split: str, list_file: str = "", height: int = 0, width: int = 0) -> FolderReader:
-    """Open a split of CamVid.
-
-    Args:
-        root: folder that holds `train/`, `trainannot/`, `val/`, `valannot/` and so on.
-        split: train, val or test.
-        list_file: text file of ids relative to root, one a line; empty = every image of the split. The
-            export's own lists (image path, label path) are understood too.
-        height: height in pixels to resize to, or 0.
-        width: width in pixels to resize to, or 0.
-
-    Returns:
-        A reader of uint8 images and labels in `camvid11` ids, 255 = void.
+def camvid(settings: DomainSettings, _root: Path) -> Layout:
+    """The SegNet export: folders `train` and `trainannot` and so on.
 
     Raises:
-        DataError: if the split is unknown, a folder is missing (the message shows the expected tree), or
-            an id has no image or label.
+        DataError: if the split is unknown.
     """
-    if split not in SPLITS:
-        raise DataError(f"CamVid has the splits {', '.join(SPLITS)}, not {split!r}")
-    images, labels = root / split, root / f"{split}annot"
-    for folder in (images, labels):
-        if not folder.is_dir():
-            raise DataError(f"{folder} does not exist{nearest(folder)}\n{_expected_tree(root, split)}")
-    ids = [_stem(line) for line in read_list(root / list_file)] if list_file else None
-    space = label_space("camvid11")
-    return FolderReader(images, labels, space, ids=ids, void=(VOID,), height=height, width=width)
+    split = one_of("CamVid has the splits", settings.split, SPLITS)
+    decode = IdLabels(label_space("camvid11"), void=(VOID,))
+    return Layout(name="CamVid", images=split, labels=f"{split}annot", decode=decode)
 
 
-def _stem(line: str) -> str:
-    return Path(line.split()[0]).stem
-
-
-def _expected_tree(root: Path, split: str) -> str:
-    return f"expected:\n  {root}/\n    {split}/<id>.jpg or <id>.png\n    {split}annot/<id>.png"
+def camvid_original(_settings: DomainSettings, _root: Path) -> Layout:
+    """The 701 original frames of 960x720 pixels with labels in colours; it has no splits, lists choose from it."""
+    return Layout(
+        name="CamVid",
+        images="701_StillsRaw_full",
+        labels="LabeledApproved_full",
+        label_end="_L.png",
+        decode=ColourLabels(label_space("camvid11"), COLOURS, void=((0, 0, 0),)),
+    )

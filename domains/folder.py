@@ -1,4 +1,4 @@
-"""Any folder of images, with or without a folder of index labels of the same relative names.
+"""Any folder of images, with or without a folder of labels of the same relative names.
 
 Shapes: H, W pixels. Images are uint8 RGB 3xHxW; labels uint8 HxW class ids, 255 = no supervision.
 """
@@ -9,28 +9,29 @@ import difflib
 from collections.abc import Container, Sequence
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-import torch
 from torch import Tensor
 
+from domains.encodings import Decoder, IdLabels
 from domains.errors import DataError
-from domains.images import check_same_frame, read_image, read_label, resize_label
+from domains.images import check_same_frame, read_image, resize_label
 from domains.labels import LabelSpace
 from domains.samples import Reader
-from losses.ignore import IGNORE
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class FolderReader:
-    """Images found recursively in a folder; the id of an image is its relative path without suffix.
+    """Images found recursively in a folder; the id of an image is its relative path without ending and suffix.
 
     Args:
         images: folder of jpg, jpeg or png files.
-        labels: folder of index PNGs at the same relative paths, or None for a domain without labels.
-        space: label space of those PNGs.
+        labels: folder of PNGs at the same relative paths, or None for a domain without labels.
+        space: label space of the labels.
         ids: ids to use, in this order; None = all, sorted.
-        void: ids on disk that mean "no supervision".
+        parts: folders below `images` that are searched.
+        image_end: how names of images end before their suffix; others are no part of the domain.
+        label_end: what follows the id in the name of its label.
+        decode: what turns a label file into ids of `space`; None = its pixels are these ids, 255 = void.
         height: height in pixels to resize to, or 0.
         width: width in pixels to resize to, or 0.
 
@@ -47,20 +48,24 @@ class FolderReader:
         space: LabelSpace,
         *,
         ids: Sequence[str] | None = None,
-        void: tuple[int, ...] = (IGNORE,),
+        parts: Sequence[str] = ("",),
+        image_end: str = "",
+        label_end: str = ".png",
+        decode: Decoder | None = None,
         height: int = 0,
         width: int = 0,
     ) -> None:
-        found = find_images(images)
+        found = find_images(images, parts, image_end)
         self.ids = tuple(sorted(found)) if ids is None else tuple(ids)
         require(self.ids, found, f"have no image in {images}")
         self.space = space
         self.has_labels = labels is not None
         self._size = (height, width) if height else None
-        self._void = void
+        self._decode = decode or IdLabels(space)
         if labels is not None:
-            require_labels(labels, self.ids)
+            require_labels(labels, self.ids, label_end)
         self._folders = images, labels or images
+        self._ends = image_end, label_end
         self._suffixes = [found[name].suffix for name in self.ids]
 
     def __len__(self) -> int:
@@ -80,13 +85,13 @@ class FolderReader:
         image_path = self._image_path(index)
         if not self.has_labels:
             raise DataError(f"{image_path} has no label: this domain was opened without labels")
-        path = self._folders[1] / f"{self.ids[index]}.png"
+        path = self._folders[1] / f"{self.ids[index]}{self._ends[1]}"
         check_same_frame(image_path, path)
-        label_HW = class_ids(read_label(path), self.space, self._void, path)
+        label_HW = self._decode(path)
         return label_HW if self._size is None else resize_label(label_HW, *self._size)
 
     def _image_path(self, index: int) -> Path:
-        return self._folders[0] / f"{self.ids[index]}{self._suffixes[index]}"
+        return self._folders[0] / f"{self.ids[index]}{self._ends[0]}{self._suffixes[index]}"
 
 
 class Translated:
@@ -121,35 +126,43 @@ class Translated:
         return self._reader.label(index)
 
 
-def find_images(folder: Path) -> dict[str, Path]:
-    """Return the path of every image below a folder by its id, the relative path without suffix.
+def find_images(folder: Path, parts: Sequence[str] = ("",), end: str = "") -> dict[str, Path]:
+    """Return the path of every image below a folder by its id, the relative path without ending and suffix.
+
+    Args:
+        folder: where ids start from.
+        parts: folders below it that are searched.
+        end: how the names of images end before their suffix; others are passed over.
 
     Raises:
-        DataError: if the folder is missing or holds no image, or two files share an id.
+        DataError: if a folder is missing or none holds an image, or two files share an id.
     """
-    require_folder(folder)
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith("."):
-            continue
-        name = path.relative_to(folder).with_suffix("").as_posix()
-        if name in found:
-            raise DataError(f"{found[name]} and {path} share the id {name!r}: remove or rename one of them")
-        found[name] = path
+    for part in parts:
+        require_folder(folder / part)
+        for path in sorted((folder / part).rglob(f"*{end}.*")):
+            if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith(".") or not path.stem.endswith(end):
+                continue
+            name = path.relative_to(folder).with_suffix("").as_posix().removesuffix(end)
+            if name in found:
+                raise DataError(f"{found[name]} and {path} share the id {name!r}: remove or rename one of them")
+            found[name] = path
     if not found:
-        raise DataError(f"no images in {folder}: expected files that end in {', '.join(IMAGE_SUFFIXES)}")
+        places = " or ".join(str(folder / part) for part in parts)
+        names = ", ".join(f"{end}{suffix}" for suffix in IMAGE_SUFFIXES)
+        raise DataError(f"no images in {places}: expected files that end in {names}")
     return found
 
 
-def require_labels(folder: Path, ids: Sequence[str]) -> None:
-    """Check that every id has its label file, `<folder>/<id>.png`.
+def require_labels(folder: Path, ids: Sequence[str], end: str = ".png") -> None:
+    """Check that every id has its label file, `<folder>/<id><end>`.
 
     Raises:
         DataError: if the folder or a label is missing.
     """
     require_folder(folder)
-    present = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.png")}
-    require(ids, present, f"have no label in {folder} (expected <id>.png)")
+    present = {path.relative_to(folder).as_posix().removesuffix(end) for path in folder.rglob(f"*{end}")}
+    require(ids, present, f"have no label in {folder} (expected <id>{end})")
 
 
 def require(ids: Sequence[str], present: Container[str], complaint: str) -> None:
@@ -193,36 +206,25 @@ def read_list(path: Path) -> list[str]:
     if not path.is_file():
         raise DataError(f"list of ids {path} does not exist{nearest(path)}")
     lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    ids = [_without_suffix(line) for line in lines if line]
+    ids = [without_suffix(line) for line in lines if line]
     if not ids:
         raise DataError(f"list of ids {path} is empty")
-    if len(set(ids)) < len(ids):
-        twice = next(name for name in ids if ids.count(name) > 1)
-        raise DataError(f"list of ids {path} names {twice!r} twice")
+    require_once(ids, path)
     return ids
 
 
-def class_ids(label_HW: Tensor, space: LabelSpace, void: Sequence[int], path: Path) -> Tensor:
-    """Check the values of a label and turn its void ids into 255.
+def require_once(ids: Sequence[str], path: Path) -> None:
+    """Check that a list of ids names none twice.
 
     Raises:
-        DataError: if a value is neither a class of the space nor void; the message holds a histogram.
+        DataError: with the first that occurs again.
     """
-    plane_HW = label_HW.numpy()  # these comparisons take numpy a tenth of the time that they take torch
-    no_class_HW = plane_HW >= len(space)
-    stray_HW = no_class_HW
-    for value in void:
-        stray_HW = stray_HW & (plane_HW != value)
-    if stray_HW.any():
-        count = torch.bincount(label_HW.flatten())
-        found = ", ".join(f"{value}: {count[value]}" for value in count.nonzero().flatten().tolist()[:40])
-        raise DataError(
-            f"{path} holds class ids outside {space.name} (0 to {len(space) - 1}, void "
-            f"{', '.join(map(str, void))}); pixels by id: {found}"
-        )
-    return torch.from_numpy(np.where(no_class_HW, np.uint8(IGNORE), plane_HW))
+    if len(set(ids)) < len(ids):
+        twice = next(name for name in ids if ids.count(name) > 1)
+        raise DataError(f"list of ids {path} names {twice!r} twice")
 
 
-def _without_suffix(line: str) -> str:
+def without_suffix(line: str) -> str:
+    """Return a relative path without the suffix of an image, if it has one."""
     path = PurePosixPath(line)
     return path.with_suffix("").as_posix() if path.suffix.lower() in IMAGE_SUFFIXES else line

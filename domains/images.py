@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import kornia_rs
 import numpy as np
 import torch
 from PIL import Image, ImageOps
@@ -23,6 +24,9 @@ MAX_PIXELS = 200_000_000
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 """Formats that are decoded, whatever the name of the file; Pillow would start other programs for some others."""
+
+LOSSY = ("JPEG", "MPO", "WEBP")
+"""Formats that cannot hold class ids or colours that stand for them."""
 
 _ORIENTATION = 0x0112
 _DEEP_MODES = ("I", "F")
@@ -72,6 +76,49 @@ def read_label(path: Path) -> Tensor:
             raise DataError(f"{path}: {problem}")
         upright = label if orientation(label) == 1 else ImageOps.exif_transpose(label)
         return torch.from_numpy(np.array(upright))
+
+
+def read_colours(path: Path) -> np.ndarray:
+    """Decode a label that paints classes in colours: 8-bit RGB, or RGBA whose transparency is dropped.
+
+    Returns:
+        uint8 array of shape (H, W, 3).
+
+    Raises:
+        DataError: if the file is missing, broken, too large, lossy, or no image of that kind.
+    """
+    with _opened(path) as label:
+        advice = "a label of this kind must be a PNG whose 8-bit RGB colours stand for classes"
+        if label.format in LOSSY:
+            raise DataError(f"{path}: {label.format} changes pixel values, so it cannot hold classes: {advice}")
+        if label.mode not in ("RGB", "RGBA") or _is_deep(label):
+            raise DataError(f"{path}: pixels are {label.mode}{', 16 bits' if _is_deep(label) else ''}: {advice}")
+        return np.array(ImageOps.exif_transpose(label).convert("RGB"))
+
+
+def read_deep(path: Path) -> np.ndarray:
+    """Decode a label PNG of 16 bits a channel, which Pillow would silently reduce to the high byte of each value.
+
+    Returns:
+        uint16 array of shape (H, W, C), C = 3 (RGB) or 4 (RGBA).
+
+    Raises:
+        DataError: if the file is missing, broken, too large, or has 8 bits a channel: what was lost on the way from
+            16 bits cannot be told.
+    """
+    with _opened(path) as label:
+        if not _is_deep(label):
+            raise DataError(
+                f"{path} has 8 bits a channel ({label.mode}) where this data set has 16: a program that keeps the high "
+                "byte alone has rewritten it, which turns every class below 256 into 0, so take the original file"
+            )
+        if orientation(label) != 1:
+            raise DataError(f"{path} has EXIF orientation {orientation(label)}: take the original file")
+        mode = label.mode.lower()
+    try:
+        return kornia_rs.io.read_image_png_u16(str(path), mode)
+    except Exception as error:  # the decoder has no narrower one
+        raise DataError(f"{path} is not a readable image: {error}") from error
 
 
 def check_same_frame(image_path: Path, label_path: Path) -> None:
@@ -138,9 +185,14 @@ def _opened(path: Path) -> Iterator[ImageFile]:
         raise DataError(f"{path} is not a readable image: {error or type(error).__name__}") from error
 
 
+def _is_deep(label: ImageFile) -> bool:
+    """Whether an RGB or RGBA PNG has 16 bits a channel; Pillow tells it nowhere but in how it would unpack them."""
+    return label.format == "PNG" and label.mode in ("RGB", "RGBA") and all("16B" in str(t[3]) for t in label.tile)
+
+
 def _label_problem(label: ImageFile) -> str:
     advice = "a label must be a PNG with one 8-bit class id a pixel (grey or palette)"
-    if label.format in ("JPEG", "MPO", "WEBP"):
+    if label.format in LOSSY:
         return f"{label.format} changes pixel values, so it cannot hold class ids: {advice}"
     if label.mode.startswith(_DEEP_MODES):
         return f"more than 8 bits a pixel ({label.mode}): {advice}"

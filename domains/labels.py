@@ -8,7 +8,7 @@ from __future__ import annotations
 import colorsys
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,8 @@ _CAMVID_ALIASES = {
     "rider": "bicyclist",
     "bicycle": "bicyclist",
 }
+_NOT_IN_SYNTHIA = {"terrain", "truck", "train"}
+_THIN = {"wall", "fence", "pole"}
 _NOT_IN_TOYCITY = {"wall", "traffic light", "terrain", "truck", "bus", "train", "motorcycle"}
 
 
@@ -134,7 +136,7 @@ def label_space(name_or_path: str) -> LabelSpace:
     """Return a built-in label space by name, or read one from a JSON file.
 
     Args:
-        name_or_path: cityscapes19, camvid11, toycity12, or the path of a file that ends in .json.
+        name_or_path: name of one of `SPACES`, or the path of a file that ends in .json.
 
     Raises:
         DataError: if there is no such space or file, or the file does not describe a space.
@@ -225,12 +227,18 @@ def _spread_colours(count: int) -> list[Colour]:
     return [(round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in shades]
 
 
+def _cityscapes_without(name: str, left_out: Set[str]) -> LabelSpace:
+    kept = {name: colour for name, colour in _CITYSCAPES.items() if name not in left_out}
+    return LabelSpace(name, tuple(kept), tuple(kept.values()))
+
+
 def _built_in() -> dict[str, LabelSpace]:
-    toy = {name: colour for name, colour in _CITYSCAPES.items() if name not in _NOT_IN_TOYCITY}
     spaces = (
-        LabelSpace("cityscapes19", tuple(_CITYSCAPES), tuple(_CITYSCAPES.values())),
+        _cityscapes_without("cityscapes19", set()),
+        _cityscapes_without("cityscapes16", _NOT_IN_SYNTHIA),
+        _cityscapes_without("cityscapes13", _NOT_IN_SYNTHIA | _THIN),
         LabelSpace("camvid11", tuple(_CAMVID), tuple(_CAMVID.values()), _CAMVID_ALIASES),
-        LabelSpace("toycity12", tuple(toy), tuple(toy.values())),
+        _cityscapes_without("toycity12", _NOT_IN_TOYCITY),
     )
     return {space.name: space for space in spaces}
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from domains.camvid import open_camvid
+from domains.adverse import acdc, dark_zurich
+from domains.bdd100k import bdd100k
+from domains.camvid import camvid, camvid_original
+from domains.cityscapes import cityscapes, foggy_cityscapes
 from domains.errors import DataError
 from domains.folder import FolderReader, Translated, read_list
-from domains.labels import LabelSpace, label_space
+from domains.gta5 import gta5
+from domains.labels import LabelSpace, label_space, remap
+from domains.layout import Layout
+from domains.mapillary import mapillary
 from domains.samples import Cached, Mapped, Reader, Resized, ResizedImages, Subset
 from domains.settings import AugmentSettings, DomainSettings, IsaSettings, PairSettings
+from domains.synthia import synthia
+from losses.ignore import IGNORE
 
 CACHE_BYTES = 512 * 2**20
 """Decoded pixels that one process keeps for one domain."""
@@ -18,12 +27,38 @@ CACHE_BYTES = 512 * 2**20
 TOY_SIZE = (128, 256)
 """Height and width in pixels of the toy city where the run sets none."""
 
-_FIELDS = {
+LAYOUTS: dict[str, Callable[[DomainSettings, Path], Layout]] = {
+    "camvid": camvid,
+    "camvid_original": camvid_original,
+    "cityscapes": cityscapes,
+    "foggy_cityscapes": foggy_cityscapes,
+    "gta5": gta5,
+    "synthia": synthia,
+    "acdc": acdc,
+    "dark_zurich": dark_zurich,
+    "bdd100k": bdd100k,
+    "mapillary": mapillary,
+}
+"""By kind of domain, what finds the part of a data set that settings name below a folder."""
+
+_FILES = {"root", "list", "count", "height", "width"}
+
+FIELDS = {
     "toycity": {"split", "style", "count", "height", "width"},
-    "camvid": {"root", "split", "list", "count", "height", "width"},
-    "folder": {"root", "list", "count", "height", "width", "images", "labels", "label_space"},
+    "camvid": {*_FILES, "split"},
+    "camvid_original": _FILES,
+    "cityscapes": {*_FILES, "split"},
+    "foggy_cityscapes": {*_FILES, "split", "fog_beta"},
+    "gta5": _FILES,
+    "synthia": {*_FILES, "lane_marking"},
+    "acdc": {*_FILES, "split", "condition"},
+    "dark_zurich": {*_FILES, "split", "condition"},
+    "bdd100k": {*_FILES, "split"},
+    "mapillary": {*_FILES, "split"},
+    "folder": {*_FILES, "images", "labels", "label_space"},
     "none": set(),
 }
+"""Settings that mean something to each kind of domain."""
 
 
 def open_reader(
@@ -73,7 +108,7 @@ def check_settings(settings: DomainSettings, root: str) -> list[str]:
     problems = [
         f"{name} has no meaning for a domain of kind {settings.kind}: leave it out"
         for name in vars(plain)
-        if name not in {"kind", *_FIELDS[settings.kind]} and getattr(settings, name) != getattr(plain, name)
+        if name not in {"kind", *FIELDS[settings.kind]} and getattr(settings, name) != getattr(plain, name)
     ]
     if settings.kind == "none":
         return problems
@@ -102,9 +137,15 @@ def check_pair(pair: PairSettings, augment: AugmentSettings, isa: IsaSettings, r
         space = label_space(pair.label_space)
     except DataError as error:
         return [*problems, str(error)]
+    readers = {
+        name: _open(domain, space, Path(root), 0, 0)
+        for name, domain in domains.items()
+        if not broken[name] and name not in absent
+    }
     for name in ("source", "evaluation"):
-        if not broken[name] and name not in absent:
-            problems += _label_problems(name, domains[name], space, root)
+        if name in readers and not readers[name].has_labels:
+            problems.append(f"{name}: this domain needs labels: {_how_to_label(domains[name], root)}")
+    problems += _space_problems({name: reader for name, reader in readers.items() if reader.has_labels}, space)
     if isa.ratio > 0 and isa.translator == "folder" and not broken["source"] and "source" not in absent:
         problems += _translation_problems(pair.source, isa, space, root)
     return problems
@@ -114,8 +155,8 @@ def _open(settings: DomainSettings, space: LabelSpace, root: Path, height: int, 
     folder = root / settings.root
     if settings.kind == "toycity":
         return _open_toycity(settings, height or TOY_SIZE[0], width or TOY_SIZE[1])
-    if settings.kind == "camvid":
-        return open_camvid(folder, settings.split, settings.list, height, width)
+    if settings.kind in LAYOUTS:
+        return LAYOUTS[settings.kind](settings, folder).open(folder, settings.list, height, width)
     labels = folder / settings.labels if settings.labels else None
     own_space = label_space(settings.label_space) if settings.label_space else space
     ids = read_list(folder / settings.list) if settings.list else None
@@ -132,15 +173,31 @@ def _open_toycity(settings: DomainSettings, height: int, width: int) -> Reader:
     return cast(Reader, city)  # type checkers do not take its cached ids for the property that they are
 
 
-def _label_problems(name: str, settings: DomainSettings, space: LabelSpace, root: str) -> list[str]:
-    reader = _open(settings, space, Path(root), 0, 0)
-    if not reader.has_labels:
-        return [f"{name}: this domain needs labels: set its folder of labels"]
-    try:
-        Mapped(reader, space)
-    except DataError as error:
-        return [f"{name}: {error}"]
-    return []
+def _how_to_label(settings: DomainSettings, root: str) -> str:
+    if settings.kind not in LAYOUTS:
+        return "set its folder of labels"
+    folder = Path(root) / settings.root
+    return LAYOUTS[settings.kind](settings, folder).without_labels(folder)
+
+
+def _space_problems(labelled: dict[str, Reader], space: LabelSpace) -> list[str]:
+    """What keeps labels of the domains, by name, from being read in the space of the run and from being compared."""
+    problems, known = [], {}
+    for name, reader in labelled.items():
+        try:
+            Mapped(reader, space)
+        except DataError as error:
+            problems.append(f"{name}: {error}")
+            continue
+        known[name] = set(remap(reader.space, space).tolist()) - {IGNORE}
+    for name in ("target", "evaluation"):
+        if {"source", name} <= known.keys() and not known["source"] & known[name]:
+            own, other = labelled["source"].space.name, labelled[name].space.name
+            problems.append(
+                f"source and {name} have no class in common: of the classes of {space.name}, labels in {own} and in "
+                f"{other} show different ones"
+            )
+    return problems
 
 
 def _translation_problems(source: DomainSettings, isa: IsaSettings, space: LabelSpace, root: str) -> list[str]:

@@ -5,7 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-DomainKind = Literal["toycity", "camvid", "folder", "none"]
+DomainKind = Literal[
+    "toycity",
+    "camvid",
+    "camvid_original",
+    "cityscapes",
+    "foggy_cityscapes",
+    "gta5",
+    "synthia",
+    "acdc",
+    "dark_zurich",
+    "bdd100k",
+    "mapillary",
+    "folder",
+    "none",
+]
+Condition = Literal["usual", "fog", "night", "rain", "snow", "twilight", "day"]
 Translator = Literal["none", "statistics", "fourier", "folder"]
 
 
@@ -14,14 +29,21 @@ class DomainSettings:
     """One domain: a set of images, with or without labels."""
 
     kind: DomainKind = "toycity"
-    """Reader of the domain: the built-in toy city, the CamVid layout, or any folder of images; none: no evaluation
-    domain, nothing is measured."""
+    """Reader of the domain: the built-in toy city, a data set as it is downloaded (camvid: its SegNet export), or any
+    folder of images; none: no evaluation domain, nothing is measured."""
     root: str = ""
     """Folder of the domain, relative to the data root of the run; empty = the data root itself."""
     split: str = "train"
-    """Part of the domain: train, val or test (a plain folder of images has no parts)."""
+    """Part of the domain: train, val or test (GTA5, SYNTHIA, the original CamVid and plain folders have no parts)."""
     list: str = ""
     """Text file of the ids to use, one a line, relative to root; empty = all."""
+    condition: Condition = "usual"
+    """Weather or light of ACDC (fog, night, rain, snow) or Dark Zurich (night, twilight, day); usual = as in papers:
+    all four of ACDC, the nights of Dark Zurich."""
+    fog_beta: float = 0.02
+    """Density of the fog of Foggy Cityscapes, its attenuation in 1/m: 0.005, 0.01 or 0.02."""
+    lane_marking: Literal["ignore", "road"] = "ignore"
+    """SYNTHIA: whether lane markings are without a class (as in DAFormer, ProDA and DiGA) or road (as in CRST)."""
     style: Literal["game", "street"] = "game"
     """Look of the toy city: the synthetic source (game) or the real-looking target (street)."""
     count: int = 0
@@ -49,7 +71,7 @@ class PairSettings:
     evaluation: DomainSettings = field(default_factory=lambda: DomainSettings(style="street", split="val"))
     """Labelled images of the target domain that training never sees; of kind none where there are no labels."""
     label_space: str = "toycity12"
-    """Classes of the run: cityscapes19, camvid11, toycity12, or a JSON file."""
+    """Classes of the run: cityscapes19, cityscapes16, cityscapes13, camvid11, toycity12, or a JSON file."""
     height: int = 0
     """Height in pixels that images and labels are resized to when read; 0 = as they are."""
     width: int = 0

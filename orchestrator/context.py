@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from domains.labels import LabelSpace
-from domains.registry import open_reader
+from domains.registry import FIELDS, open_reader
 from domains.samples import Labelled, Reader, Unlabelled
 from domains.settings import DomainSettings
 from orchestrator.method import Method, Sizes
@@ -82,7 +82,9 @@ def describe(settings: DomainSettings, count: int) -> str:
         return "none: nothing was measured"
     if settings.kind == "toycity":
         return f"toy city, {settings.style}/{settings.split} ({count} images)"
-    what = settings.list or settings.images or settings.split
+    named = [name for name in ("condition", "fog_beta", "split") if name in FIELDS[settings.kind]]
+    parts = [str(getattr(settings, name)) for name in named]
+    what = settings.list or settings.images or "/".join(parts) or "all"
     return f"{settings.kind}, {what} ({count} images)"
 
 

@@ -98,6 +98,13 @@ def place(tmp_path, monkeypatch):
     for part in ("DIR", "data/synthetic", "data/real", "data/check"):
         save(picture, tmp_path / part / "images" / "a.png")
         save(label, tmp_path / part / "labels" / "a.png")
+    for part, image, labelled in (
+        ("gta5", "images/00001", "labels/00001"),
+        ("cityscapes", "leftImg8bit/train/a/a_leftImg8bit", "gtFine/train/a/a_gtFine_labelIds"),
+        ("cityscapes", "leftImg8bit/val/b/b_leftImg8bit", "gtFine/val/b/b_gtFine_labelIds"),
+    ):
+        save(picture, tmp_path / "DIR" / part / f"{image}.png")
+        save(label, tmp_path / "DIR" / part / f"{labelled}.png")
     (tmp_path / "yard.json").write_text(next(b for b in blocks(TEXTS["README.md"], "json") if "yard" in b))
     for run in ("drsl-toy-0", "drsl-toy-1"):
         (tmp_path / "runs" / run / "stages").mkdir(parents=True)

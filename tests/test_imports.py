@@ -22,7 +22,7 @@ MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROO
 ALLOWED = {
     "losses": {"losses", "torch"},
     "models": {"models", "losses", "torch", "safetensors", "huggingface_hub", "transformers"},
-    "domains": {"domains", "losses", "torch", "kornia", "PIL", "pyarrow", "datasets", "numpy"},
+    "domains": {"domains", "losses", "torch", "kornia", "kornia_rs", "PIL", "pyarrow", "datasets", "numpy"},
 }
 ALLOWED["orchestrator"] = {
     *ALLOWED["models"],

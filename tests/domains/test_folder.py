@@ -98,6 +98,24 @@ def test_ids_of_a_list_without_image_are_named(tree):
         FolderReader(tree / "images", None, SPACE, ids=["nowhere", IDS[0]])
 
 
+def test_parts_and_endings_choose_files_and_are_no_part_of_ids(tmp_path):
+    for name in ("day/1_left", "day/1_right", "dusk/2_left", "night/3_left", "day/_left", "day/left"):
+        write(tmp_path / "images", name, 0)
+    for name in ("day/1", "dusk/2", "day/"):
+        write_label(tmp_path / "labels", f"{name}_ids", [[1] * 6] * 4)
+        write_label(tmp_path / "labels", f"{name}_colours", [[2] * 6] * 4)
+    reader = FolderReader(
+        tmp_path / "images",
+        tmp_path / "labels",
+        SPACE,
+        parts=("day", "dusk"),
+        image_end="_left",
+        label_end="_ids.png",
+    )
+    assert reader.ids == ("day/", "day/1", "dusk/2")
+    assert [reader.label(k).unique().tolist() for k in range(3)] == [[1], [1], [1]]
+
+
 def test_an_empty_and_a_missing_folder_are_told_apart(tree):
     (tree / "empty").mkdir()
     with pytest.raises(DataError, match=r"no images in .*empty"):

@@ -11,7 +11,15 @@ import torch
 from PIL import Image
 
 from domains.errors import DataError
-from domains.images import check_same_frame, read_image, read_label, resize_image, resize_label
+from domains.images import (
+    check_same_frame,
+    read_colours,
+    read_deep,
+    read_image,
+    read_label,
+    resize_image,
+    resize_label,
+)
 
 
 @pytest.fixture
@@ -209,3 +217,66 @@ def test_an_orientation_of_the_image_alone_is_refused(tmp_path, rgb):
     Image.fromarray(rgb[..., 0]).save(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"orientation 3 .* has 1"):
         check_same_frame(tmp_path / "a.jpg", tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("filters", [(0,), (1,), (2,), (3,), (4,), (0, 4, 1, 3, 2)])
+def test_16_bits_are_read_exactly_whatever_predicts_the_rows(tmp_path, write_deep, channels, filters):
+    pixels = np.random.default_rng(2).integers(0, 65536, (11, 7, channels), dtype=np.uint16)
+    write_deep(tmp_path / "a.png", pixels, filters)
+    read = read_deep(tmp_path / "a.png")
+    assert read.dtype == np.uint16
+    assert (read == pixels).all()
+
+
+def test_8_bits_where_16_are_expected_are_refused_with_the_reason(tmp_path, rgb):
+    Image.fromarray(rgb).save(tmp_path / "rgb.png")
+    Image.fromarray(rgb).convert("RGBA").save(tmp_path / "rgba.png")
+    Image.fromarray(rgb[..., 0]).save(tmp_path / "grey.png")
+    Image.fromarray(rgb).save(tmp_path / "lossy.jpg")
+    for name in ("rgb.png", "rgba.png", "grey.png", "lossy.jpg"):
+        with pytest.raises(DataError, match=rf"{name} has 8 bits .*high byte alone .*original file"):
+            read_deep(tmp_path / name)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 40, 200, 0.5, 0.9])
+def test_a_16_bit_file_that_is_cut_off_or_damaged_is_named(tmp_path, write_deep, kept):
+    path = tmp_path / "cut ü.png"
+    write_deep(path, np.random.default_rng(3).integers(0, 65536, (20, 20, 3), dtype=np.uint16))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * kept) if isinstance(kept, float) else kept])
+    with pytest.raises(DataError, match=r"cut ü"):
+        read_deep(path)
+    path.write_bytes(data[:300] + bytes(40) + data[340:])
+    with pytest.raises(DataError, match=r"cut ü"):
+        read_deep(path)
+    with pytest.raises(DataError, match=r"gone.png does not exist"):
+        read_deep(tmp_path / "gone.png")
+
+
+def test_a_turned_16_bit_label_is_refused(tmp_path, write_deep):
+    path = tmp_path / "a.png"
+    write_deep(path, np.zeros((4, 6, 3), dtype=np.uint16))
+    turned = exif(6).tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(turned)) + b"eXIf" + turned + struct.pack(">I", zlib.crc32(b"eXIf" + turned))
+    data = path.read_bytes()
+    path.write_bytes(data[:33] + chunk + data[33:])
+    with pytest.raises(DataError, match=r"EXIF orientation 6"):
+        read_deep(path)
+
+
+def test_colours_of_a_label_are_read_exactly_and_turned_like_its_image(tmp_path, rgb):
+    Image.fromarray(rgb).save(tmp_path / "a.png")
+    assert (read_colours(tmp_path / "a.png") == rgb).all()
+    Image.fromarray(rgb).convert("RGBA").save(tmp_path / "a.png", exif=exif(6))
+    assert (read_colours(tmp_path / "a.png") == np.rot90(rgb, -1)).all()
+
+
+def test_colours_that_may_have_changed_are_refused(tmp_path, rgb, write_deep):
+    Image.fromarray(rgb).save(tmp_path / "lossy.jpg")
+    Image.fromarray(rgb).quantize(8).save(tmp_path / "palette.png")
+    Image.fromarray(rgb[..., 0]).save(tmp_path / "grey.png")
+    write_deep(tmp_path / "deep.png", np.zeros((4, 6, 3), dtype=np.uint16))
+    for name in ("lossy.jpg", "palette.png", "grey.png", "deep.png"):
+        with pytest.raises(DataError, match=rf"{name}: .*8-bit RGB colours"):
+            read_colours(tmp_path / name)

@@ -24,6 +24,8 @@ def table(source: str, to: str) -> dict[str, str]:
 def test_built_in_spaces_have_the_published_number_and_order_of_classes():
     assert {name: len(space) for name, space in SPACES.items()} == {
         "cityscapes19": 19,
+        "cityscapes16": 16,
+        "cityscapes13": 13,
         "camvid11": 11,
         "toycity12": 12,
     }
@@ -32,11 +34,18 @@ def test_built_in_spaces_have_the_published_number_and_order_of_classes():
     assert label_space("toycity12").classes[-3:] == ("rider", "car", "bicycle")
 
 
-def test_toycity_is_a_part_of_cityscapes_in_the_same_order_and_colours():
-    toy, city = label_space("toycity12"), label_space("cityscapes19")
+@pytest.mark.parametrize("name", ["cityscapes16", "cityscapes13", "toycity12"])
+def test_smaller_spaces_are_parts_of_cityscapes_in_the_same_order_and_colours(name):
+    toy, city = label_space(name), label_space("cityscapes19")
     ids = [city.classes.index(name) for name in toy.classes]
     assert ids == sorted(ids)
     assert [city.palette[i] for i in ids] == list(toy.palette)
+
+
+def test_spaces_of_synthia_lack_what_it_never_shows_and_what_its_13_classes_leave_out():
+    all_names, sixteen, thirteen = (set(label_space(f"cityscapes{n}").classes) for n in (19, 16, 13))
+    assert all_names - sixteen == {"terrain", "truck", "train"}
+    assert sixteen - thirteen == {"wall", "fence", "pole"}
 
 
 def test_remap_to_the_same_space_is_the_identity_and_ignores_every_other_id():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from PIL import Image
 
 from domains.errors import DataError
 from domains.labels import label_space
-from domains.registry import check_pair, check_settings, open_reader, open_translated
-from domains.settings import AugmentSettings, DomainSettings, IsaSettings, PairSettings
+from domains.registry import FIELDS, LAYOUTS, check_pair, check_settings, open_reader, open_translated
+from domains.settings import AugmentSettings, DomainKind, DomainSettings, IsaSettings, PairSettings
 
 TOY = label_space("toycity12")
 CAMVID = DomainSettings(kind="camvid", root="camvid")
@@ -212,3 +213,100 @@ def test_a_folder_domain_without_images_is_one_sentence_beside_the_others(root):
     bare = DomainSettings(kind="folder")
     problems = check_pair(PairSettings(source=bare, target=bare, evaluation=CAMVID), CROP, NO_ISA, str(root))
     assert problems == [f"{name}: {problem}" for name in ("source", "target")]
+
+
+CITY19 = label_space("cityscapes19")
+NO_SPLITS = ("gta5", "synthia", "camvid_original")
+
+
+def domain(kind: str, labelled: bool = True) -> DomainSettings:
+    """Settings of a part of a data set that has labels, or has none."""
+    split = ("val" if kind == "dark_zurich" else "train") if labelled else "test"
+    return DomainSettings(kind=kind, root=kind, split="train" if kind in NO_SPLITS else split)  # pyright: ignore
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_any_data_set_can_be_source_target_and_evaluation(tmp_path, data_set, kind):
+    data_set(kind)
+    settings = domain(kind)
+    pair = PairSettings(source=settings, target=settings, evaluation=settings, label_space="cityscapes19")
+    assert check_pair(pair, CROP, NO_ISA, str(tmp_path)) == []
+    reader = open_reader(settings, CITY19, str(tmp_path), 8, 16)
+    assert (reader.space, reader.image(0).shape, reader.label(0).shape) == (CITY19, (3, 8, 16), (8, 16))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in LAYOUTS if kind not in ("camvid", *NO_SPLITS)])
+def test_a_split_without_public_labels_is_a_target_and_nothing_else(tmp_path, data_set, kind):
+    data_set(kind)
+    labelled, bare = domain(kind), domain(kind, labelled=False)
+    pair = PairSettings(source=labelled, target=bare, evaluation=labelled, label_space="cityscapes19")
+    assert check_pair(pair, CROP, NO_ISA, str(tmp_path)) == []
+    assert not open_reader(bare, CITY19, str(tmp_path)).has_labels
+    (problem,) = check_pair(replace(pair, evaluation=bare), CROP, NO_ISA, str(tmp_path))
+    assert problem.startswith("evaluation: this domain needs labels: ")
+    assert problem.endswith("has no public labels here: choose another split")
+
+
+def test_labels_that_were_not_unpacked_are_asked_for_where_they_are_needed(tmp_path, data_set):
+    data = data_set("cityscapes")
+    (data.root / "gtFine").rename(data.root / "gtfine")
+    settings = domain("cityscapes")
+    pair = PairSettings(source=settings, target=settings, evaluation=DomainSettings(kind="none"))
+    (problem,) = check_pair(pair, CROP, NO_ISA, str(tmp_path))
+    assert problem.startswith("source: this domain needs labels: ")
+    assert "gtFine/train does not exist; did you mean" in problem
+    assert "expected:" in problem
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("gta5", {"split": "val"}),
+        ("synthia", {"split": "test"}),
+        ("camvid_original", {"split": "val"}),
+        ("cityscapes", {"condition": "fog"}),
+        ("foggy_cityscapes", {"condition": "fog"}),
+        ("acdc", {"fog_beta": 0.01}),
+        ("gta5", {"lane_marking": "road"}),
+        ("mapillary", {"label_space": "cityscapes19"}),
+        ("bdd100k", {"images": "images"}),
+        ("dark_zurich", {"style": "street"}),
+        ("toycity", {"condition": "night"}),
+        ("folder", {"images": "images", "fog_beta": 0.005}),
+    ],
+)
+def test_settings_of_another_data_set_have_no_meaning(tmp_path, data_set, kind, changes):
+    if kind in LAYOUTS:
+        data_set(kind)
+    settings = replace(DomainSettings(kind=kind, root=kind if kind in LAYOUTS else ""), **changes)
+    name = list(changes)[-1]
+    assert f"{name} has no meaning for a domain of kind {kind}: leave it out" in check_settings(settings, str(tmp_path))
+
+
+def test_every_kind_says_which_settings_it_reads():
+    assert FIELDS.keys() == set(get_args(DomainKind))
+    assert {*LAYOUTS, "toycity", "folder", "none"} == FIELDS.keys()
+    assert set().union(*FIELDS.values()) | {"kind"} == {field.name for field in fields(DomainSettings)}
+
+
+def space_file(path: Path, *classes: str) -> str:
+    path.write_text(json.dumps({"name": path.stem, "classes": classes}))
+    return str(path)
+
+
+def test_a_pair_whose_label_spaces_do_not_meet_is_refused(root, data_set):
+    data_set("cityscapes")
+    city = domain("cityscapes")
+    roads = replace(FOLDER, label_space=space_file(root / "roads.json", "road", "kerb"))
+    skies = replace(FOLDER, label_space=space_file(root / "skies.json", "sky", "kite"))
+    pair = PairSettings(source=roads, target=replace(skies, labels="", label_space=""), evaluation=skies)
+    (problem,) = check_pair(replace(pair, label_space="cityscapes19"), CROP, NO_ISA, str(root))
+    assert problem.startswith("source and evaluation have no class in common: of the classes of cityscapes19,")
+    assert "labels in roads and in skies" in problem
+    assert check_pair(replace(pair, evaluation=city, label_space="cityscapes19"), CROP, NO_ISA, str(root)) == []
+    fruit = space_file(root / "fruit.json", "apple")
+    problems = check_pair(
+        PairSettings(source=city, target=city, evaluation=city, label_space=fruit), CROP, NO_ISA, str(root)
+    )
+    assert [problem.split(":")[0] for problem in problems] == ["source", "target", "evaluation"]
+    assert all("label spaces cityscapes19 and fruit share no class" in problem for problem in problems)

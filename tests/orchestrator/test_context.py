@@ -103,4 +103,7 @@ def test_domains_are_described_in_words():
     assert describe(DomainSettings(kind="none"), 0) == "none: nothing was measured"
     assert describe(DomainSettings(style="street", split="val"), 7) == "toy city, street/val (7 images)"
     assert describe(DomainSettings(kind="camvid", list="day.txt"), 7) == "camvid, day.txt (7 images)"
+    assert describe(DomainSettings(kind="cityscapes", split="val"), 500) == "cityscapes, val (500 images)"
+    assert describe(DomainSettings(kind="gta5"), 9) == "gta5, all (9 images)"
+    assert describe(DomainSettings(kind="acdc", condition="fog"), 4) == "acdc, fog/train (4 images)"
     assert describe(DomainSettings(kind="folder", images="a/b"), 1) == "folder, a/b (1 images)"
