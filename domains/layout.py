@@ -50,8 +50,8 @@ class Layout:
             A reader of uint8 images and labels in the ids of `decode.space`, 255 = void.
 
         Raises:
-            DataError: if a folder of images is missing (the message shows the expected tree), a line of the list
-                is no image, or labels are there but not for every image.
+            DataError: if a folder of images is missing or empty (the message shows the expected tree), a line of the
+                list is no image, or labels are there but not for every image.
         """
         for part in self.parts:
             self._require(root / self.images / part, root)
@@ -77,6 +77,8 @@ class Layout:
     def _require(self, folder: Path, root: Path) -> None:
         if not folder.is_dir():
             raise DataError(_missing(folder, self._tree(root)))
+        if not any(folder.rglob(f"*{self.image_end}.*")):
+            raise DataError(f"no images in {folder}\n{self._tree(root)}")
 
     def _listed(self, root: Path, list_file: str) -> list[str]:
         found = find_images(root / self.images, self.parts, self.image_end)

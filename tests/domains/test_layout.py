@@ -56,6 +56,14 @@ def test_a_missing_folder_shows_the_tree_that_is_expected(data_set, kind, trees)
             assert not label or any(label.startswith(top) and label.endswith(end) for top, end in shown), lines
 
 
+def test_a_folder_of_other_files_shows_the_tree_too(data_set):
+    city = data_set("cityscapes")
+    for path in (city.root / "leftImg8bit/train").rglob("*.png"):
+        path.rename(path.with_name("0.png"))
+    with pytest.raises(DataError, match=r"(?s)no images in .*train\nexpected:.*_leftImg8bit.jpg or .png"):
+        city.open()
+
+
 def test_a_root_that_is_misspelt_names_the_nearest(data_set):
     data = data_set("cityscapes")
     layout = LAYOUTS["cityscapes"](DomainSettings(kind="cityscapes"), data.root)
