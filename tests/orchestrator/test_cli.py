@@ -127,7 +127,7 @@ def test_empty_split_is_refused(tmp_path, capsys):
 def test_unknown_verb_names_the_verbs(call):
     done = call("frobnicate")
     assert done.returncode == 2
-    assert done.stderr == "frobnicate: no such command; there are run (the default), sweep, evaluate, label, report.\n"
+    assert done.stderr == "frobnicate: no such command; there are run (the default), sweep, evaluate, label, report, convert.\n"
 
 
 def test_unknown_preset_names_the_presets(capsys):
