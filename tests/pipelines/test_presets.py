@@ -9,6 +9,8 @@ import pytest
 
 from orchestrator.config import flatten
 from orchestrator.method import Method, Sizes
+from orchestrator.runner import _fingerprints
+from orchestrator.stages import Train
 from pipelines import adaptsegnet, advent, cbst, crst, drsl, minent, oracle, presets, source_only, structure
 from pipelines.drsl import LossSettings
 from pipelines.presets import SETTINGS, Setting
@@ -77,3 +79,16 @@ def test_methods_without_a_second_classifier_share_one_source_training(preset):
     assert all(training == trainings[0] for training in trainings)
     plain = LossSettings(triplet=0, mixture=0, consistency=0)
     assert dataclasses.replace(drsl.PRESETS[preset](), loss=plain).stages(sizes)[0] == trainings[0]
+
+
+@pytest.mark.parametrize("preset", SETTINGS)
+def test_no_method_can_take_over_the_adaptation_of_another(preset):
+    methods = [offered[preset]() for offered in METHODS.values()]
+    methods += [dataclasses.replace(crst.PRESETS[preset](), regulariser=kind) for kind in ("mrent", "lrent")]
+    seen: dict[str, str] = {}
+    for method in methods:
+        stages = method.stages(Sizes(source=8, target=8, classes=12))
+        last = [stage for stage in stages if isinstance(stage, Train)][-1]
+        fingerprint = _fingerprints(stages, method)[last.name]
+        assert fingerprint not in seen, f"{method.title} and {seen[fingerprint]} train alike"
+        seen[fingerprint] = method.title
