@@ -47,6 +47,8 @@ class EvaluateFlags(ProtocolSettings):
     """File to write."""
     size: tuple[int, ...] = ()
     """Height and width that images are resized to before prediction; empty: as the model was evaluated."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the network; auto: bf16 where the hardware multiplies it faster, else fp32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,8 @@ class LabelFlags(ViewSettings):
     """Also write a colour PNG of each label."""
     size: tuple[int, ...] = ()
     """Height and width that images are resized to before prediction; empty: as the model was evaluated."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the network; auto: bf16 where the hardware multiplies it faster, else fp32."""
 
 
 @dataclass(frozen=True, kw_only=True)

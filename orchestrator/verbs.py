@@ -46,7 +46,7 @@ def evaluate(flags: EvaluateFlags, session: Session) -> None:
     reader = FolderReader(Path(flags.images), Path(flags.labels), label_space(flags.label_space))
     domain = Labelled(Mapped(ResizedImages(reader, *_size(flags.size, config)), space))
     session.connect()
-    compute, progress = resolve(ComputeSettings()), session.progress
+    compute, progress = resolve(ComputeSettings(precision=flags.precision)), session.progress
     confusion = measure(Path(flags.model), domain, space, compute, "evaluate", progress, flags.views)
     result = evaluation_result(confusion, space, flags)
     height, width = domain.sample(0).image.shape[1:]
@@ -92,7 +92,7 @@ def label(flags: LabelFlags, session: Session) -> None:
     images = Unlabelled(FolderReader(Path(flags.images), None, space))
     height, width = _size(flags.size, config)
     session.connect()
-    compute, progress = resolve(ComputeSettings()), session.progress
+    compute, progress = resolve(ComputeSettings(precision=flags.precision)), session.progress
     parts = [
         Part(
             number=number,

@@ -68,7 +68,8 @@ def of(folder: Path) -> list[object]:
 
 def test_evaluation_of_files_gives_the_numbers_of_the_run(call, finished, pictures, tmp_path):
     out = tmp_path / "evaluation.json"
-    code, printed, error = call("evaluate", "--model", finished.folder / "model", *of(pictures), "--out", out)
+    words = ("evaluate", "--model", finished.folder / "model", *of(pictures), "--out", out)
+    code, printed, error = call(*words, "--precision", "fp32")  # as the run's
     assert code == 0, error
     assert f"written: {out}" in printed
     found, summary = json.loads(out.read_text()), json.loads((finished.folder / "summary.json").read_text())
