@@ -62,8 +62,9 @@ _CAMVID_ALIASES = {
     "rider": "bicyclist",
     "bicycle": "bicyclist",
 }
-_NOT_IN_SYNTHIA = {"terrain", "truck", "train"}
-_THIN = {"wall", "fence", "pole"}
+NOT_IN_SYNTHIA = ("terrain", "truck", "train")
+THIN = ("wall", "fence", "pole")
+"""Classes that the protocols of 13 classes leave out besides."""
 _NOT_IN_TOYCITY = {"wall", "traffic light", "terrain", "truck", "bus", "train", "motorcycle"}
 
 
@@ -235,8 +236,8 @@ def _cityscapes_without(name: str, left_out: Set[str]) -> LabelSpace:
 def _built_in() -> dict[str, LabelSpace]:
     spaces = (
         _cityscapes_without("cityscapes19", set()),
-        _cityscapes_without("cityscapes16", _NOT_IN_SYNTHIA),
-        _cityscapes_without("cityscapes13", _NOT_IN_SYNTHIA | _THIN),
+        _cityscapes_without("cityscapes16", {*NOT_IN_SYNTHIA}),
+        _cityscapes_without("cityscapes13", {*NOT_IN_SYNTHIA, *THIN}),
         LabelSpace("camvid11", tuple(_CAMVID), tuple(_CAMVID.values()), _CAMVID_ALIASES),
         _cityscapes_without("toycity12", _NOT_IN_TOYCITY),
     )

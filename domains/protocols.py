@@ -11,11 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from domains.labels import SPACES, LabelSpace
+from domains.labels import NOT_IN_SYNTHIA, SPACES, THIN, LabelSpace
 from domains.metrics import iou_per_class
-
-_NOT_IN_SYNTHIA = ("terrain", "truck", "train")
-_THIN = ("wall", "fence", "pole")
 
 
 @dataclass(frozen=True)
@@ -52,17 +49,17 @@ class ClassRule:
 RULES: Mapping[str, ClassRule] = {
     "all": ClassRule(),
     "16": ClassRule(
-        ignored=_NOT_IN_SYNTHIA,
-        left_out=_NOT_IN_SYNTHIA,
+        ignored=NOT_IN_SYNTHIA,
+        left_out=NOT_IN_SYNTHIA,
         meaning="pixels of terrain, truck and train are ignored",
     ),
     "16_of_19": ClassRule(
-        left_out=_NOT_IN_SYNTHIA,
+        left_out=NOT_IN_SYNTHIA,
         meaning="pixels of terrain, truck and train count against them",
     ),
     "13": ClassRule(
-        ignored=_NOT_IN_SYNTHIA,
-        left_out=(*_NOT_IN_SYNTHIA, *_THIN),
+        ignored=NOT_IN_SYNTHIA,
+        left_out=(*NOT_IN_SYNTHIA, *THIN),
         meaning="pixels of wall, fence and pole count against them, of terrain, truck and train are ignored",
     ),
 }

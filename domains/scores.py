@@ -82,7 +82,13 @@ def score_strips(views: Sequence[Tensor], size: tuple[int, int], rows: int = 64)
     if not views:
         raise ValueError("an image needs at least one view, got none")
     for strips in zip(*(upsampled_strips(view, size, rows) for view in views), strict=True):
-        strip, score_KrW = strips[0]
-        if len(strips) > 1:
-            score_KrW = torch.stack([view.log_softmax(0) for _, view in strips]).logsumexp(0)
-        yield strip, score_KrW
+        yield strips[0][0], score_of_views([logits_KrW for _, logits_KrW in strips])
+
+
+def score_of_views(views: Sequence[Tensor]) -> Tensor:
+    """Score of the same pixels seen several times: the logits of a single view, else log of the summed softmax.
+
+    Args:
+        views: logits with the classes first, one or more of the same shape.
+    """
+    return views[0] if len(views) == 1 else torch.stack([view.log_softmax(0) for view in views]).logsumexp(0)

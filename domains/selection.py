@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from domains.scores import score_strips, upsampled_at
+from domains.scores import score_of_views, score_strips, upsampled_at
 from losses.ignore import IGNORE
 
 BINS = 16384
@@ -198,10 +198,7 @@ class SoftLabel:
 
     def at(self, rows_R: Tensor, columns_C: Tensor) -> Tensor:
         """Probabilities K x R x C, float32, at the crossings of these rows and columns of the image."""
-        scores = [upsampled_at(view, self.size, rows_R, columns_C) for view in self.views]
-        score_KRC = scores[0]
-        if len(scores) > 1:
-            score_KRC = torch.stack([score.log_softmax(0) for score in scores]).logsumexp(0)
+        score_KRC = score_of_views([upsampled_at(view, self.size, rows_R, columns_C) for view in self.views])
         log_threshold_K = torch.from_numpy(np.log(self.threshold_K)).to(score_KRC)
         # The softmax over classes leaves out what is the same for all, so scores serve as log-probabilities.
         return ((score_KRC - log_threshold_K[:, None, None]) / self.softness).softmax(0)

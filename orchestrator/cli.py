@@ -78,14 +78,10 @@ def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
     settings = _settings(method, presets, flags, given, complaints)
     folder = run_folder(flags, settings)
     with open_session(flags.verbose) as session, contextlib.closing(RunFolder(folder)) as home:
-        from orchestrator.resources import recall
-        from orchestrator.summary import config_of, show_summary
+        from orchestrator.resume import taken_up
+        from orchestrator.summary import show_summary
 
-        # Whatever the folder itself can refuse is refused before Ray starts.
-        recorded = home.recorded_config()
-        if recorded:
-            settings = dataclasses.replace(settings, compute=recall(settings.compute, recorded.get("compute", {})))
-            home.adopt_config(config_of(settings), flags.allow_change)
+        settings = taken_up(home, settings, flags.allow_change)
         session.progress.say(f"{settings.title}: {folder}")
         session.connect()
         from orchestrator import runner
@@ -121,7 +117,7 @@ def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
 
         session.connect()
         reuse = [Path(path) for path in flags.reuse]
-        print(carry_out(sweep, flags.seeds, settings, folder, session.progress, reuse))
+        print(carry_out(sweep, flags.seeds, settings, folder, session.progress, reuse, flags.allow_change))
         session.progress.say(f"table: {folder / 'table.md'}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.settings import ProtocolSettings, ViewSettings
+from orchestrator.settings import Precision, ProtocolSettings, ViewSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,41 +32,39 @@ class RunFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateFlags(ProtocolSettings):
-    """Measure a trained model on a folder of labelled images; writes evaluation.json."""
+class ModelFlags:
+    """A trained model and the images that it is shown."""
 
     model: str
     """Model folder: runs/NAME/model."""
     images: str
     """Folder of images, searched recursively."""
+    size: tuple[int, ...] = ()
+    """Height and width that images are resized to before prediction; empty: as the model was evaluated."""
+    precision: Precision = "auto"
+    """Arithmetic of the network; auto: bf16 where the hardware multiplies it faster, else fp32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateFlags(ProtocolSettings, ModelFlags):
+    """Measure a trained model on a folder of labelled images; writes evaluation.json."""
+
     labels: str
     """Folder of index PNGs with the same relative names."""
     label_space: str
     """Label space of those PNGs: cityscapes19, camvid11, toycity12 or a JSON file."""
     out: str = "evaluation.json"
     """File to write."""
-    size: tuple[int, ...] = ()
-    """Height and width that images are resized to before prediction; empty: as the model was evaluated."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the network; auto: bf16 where the hardware multiplies it faster, else fp32."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelFlags(ViewSettings):
+class LabelFlags(ViewSettings, ModelFlags):
     """Label a folder of images with a trained model; writes Arrow shards, and pictures on request."""
 
-    model: str
-    """Model folder: runs/NAME/model."""
-    images: str
-    """Folder of images, searched recursively."""
     out: str
     """Folder to write."""
     pictures: bool = False
     """Also write a colour PNG of each label."""
-    size: tuple[int, ...] = ()
-    """Height and width that images are resized to before prediction; empty: as the model was evaluated."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the network; auto: bf16 where the hardware multiplies it faster, else fp32."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -148,6 +148,7 @@ def _fingerprints(stages: list[Stage], method: Method) -> dict[str, str]:
             spec["views"] = dataclasses.asdict(method.protocol.views)
         if isinstance(stage, Train):
             spec |= pretrained  # the content: what a path names can change
+            spec["method"] = "" if stage.common else method.name
         found[stage.name] = fingerprint_of(spec, [found[name] for name in stage.needs])
     return found
 

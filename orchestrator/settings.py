@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt
 
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeSettings:
@@ -21,7 +23,7 @@ class ComputeSettings:
     """GPUs reserved by a worker; 0: one where the cluster has any."""
     tasks: Annotated[int, Ge(0)] = 0
     """Labelling and evaluation tasks at a time; 0: one a GPU, or one a CPU core."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Precision = "auto"
     """Arithmetic of forward and backward; auto: bf16 where the hardware multiplies it faster, else fp32."""
     accumulation: Annotated[int, Ge(1)] = 1
     """Micro-batches whose gradients make one optimiser step."""

@@ -38,6 +38,8 @@ class Train:
     """A class is rare where a smaller share of the target's pixels is predicted as it."""
     uses: tuple[object, ...] = ()
     """Further settings that decide the outcome: part of the stage's fingerprint."""
+    common: bool = False
+    """Whether every method with this step and these settings trains alike, so that one can take over from another."""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -73,8 +75,11 @@ class Statistics:
     """Count where in the image each class of the source occurs (`orchestrator.statistics`)."""
 
     name: str
-    needs: tuple[str, ...] = ()
-    """Stages whose output this one reads: none."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Stages whose output this one reads: none."""
+        return ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from orchestrator.arms import Arm, Sweep
 from orchestrator.files import write_json, write_text
 from orchestrator.method import Method
 from orchestrator.progress import Progress
+from orchestrator.resume import taken_up
 from orchestrator.runfolder import RunFolder
 from orchestrator.tables import Measured, comparison, protocol_of, results_of, slug
 
@@ -21,6 +23,7 @@ def carry_out(
     folder: Path,
     progress: Progress,
     reuse: Sequence[Path] = (),
+    allowed: Sequence[str] = (),
 ) -> str:
     """Run every arm with every seed, in a cluster that is already connected; runs that are finished are not repeated.
 
@@ -31,6 +34,7 @@ def carry_out(
         folder: where the runs lie, a folder each, with `table.md` and `table.json`.
         progress: where to report.
         reuse: other runs whose finished stages may be taken over.
+        allowed: settings, or groups of them, in which runs that are there may differ (`resume.taken_up`).
 
     Returns:
         The protocol and the table, as Markdown.
@@ -40,11 +44,9 @@ def carry_out(
         before = [*reuse]
         for arm in sweep.arms:
             progress.say(f"{arm.title}, seed {seed}")
-            home = RunFolder(folder / f"{slug(arm.title)}-{seed}")
-            try:
-                runner.run(settings(arm, seed), home, progress, before)
-            finally:
-                home.close()
+            with contextlib.closing(RunFolder(folder / f"{slug(arm.title)}-{seed}")) as home:
+                method = taken_up(home, settings(arm, seed), allowed)
+                runner.run(method, home, progress, [*home.earlier(), *before])
             before.append(home.path)
             found[arm.title].append(results_of(home.path))
     published = {arm.title: arm.published for arm in sweep.arms if arm.published is not None}

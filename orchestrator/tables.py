@@ -46,11 +46,13 @@ def comparison(found: Mapping[str, Sequence[Measured]], published: Mapping[str, 
     """A Markdown table of arms.
 
     Args:
-        found: what was measured of each arm, by title and seed. The first arm's source-only is that of the table; each
-            gain is over the arm's own, where it has one. "target oracle", if it is there, is what the gap is to.
+        found: what was measured of each arm, by title and seed. The source-only of the first arm that has one is that
+            of the table; each gain is over the arm's own, where it has one. "target oracle", if it is there, is what
+            the gap is to.
         published: mIoU in percent that a paper gives for an arm, shown beside ours.
     """
-    source = [before for before, _ in next(iter(found.values())) if before is not None]
+    sources = ([before for before, _ in measured if before is not None] for measured in found.values())
+    source = next(values for values in sources if values)
     oracle = [after for _, after in found.get(ORACLE, ())]
     gap = statistics.mean(oracle) - statistics.mean(source) if oracle else None
     header = ["arm", "mIoU, mean ± sd", "each seed", "gain over source-only"]
@@ -59,7 +61,10 @@ def comparison(found: Mapping[str, Sequence[Measured]], published: Mapping[str, 
     rows = [[SOURCE_ONLY, _spread(source), _each(source), *[""] * (len(header) - 3)]]
     for arm, measured in found.items():
         values = [after for _, after in measured]
-        gains = [after - (before or usual) for (before, after), usual in zip(measured, source, strict=True)]
+        gains = [
+            after - (usual if before is None else before)
+            for (before, after), usual in zip(measured, source, strict=True)
+        ]
         row = [arm, _spread(values), _each(values), _spread(gains, "+.3f")]
         row += ["" if arm == ORACLE else f"{statistics.mean(gains) / gap:.0%}"] if gap else []
         row += [f"{published[arm]:.1f}" if arm in published else ""] if published else []

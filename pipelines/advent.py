@@ -33,10 +33,6 @@ class AdvEnt(AdaptSegNet):
         """The name shown in tables."""
         return "AdvEnt"
 
-    def adaptation_uses(self) -> tuple[object, ...]:
-        """What the discriminators see too: without it a stage of AdaptSegNet could be taken over for one of this."""
-        return (*super().adaptation_uses(), "self-information")
-
     def seen(self, logits_BKHW: Tensor) -> Tensor:
         """What a discriminator is shown of a prediction: its self-information."""
         from losses.entropy import self_information

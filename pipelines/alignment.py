@@ -86,6 +86,7 @@ class Alignment(Method):
                 settings=self.source,
                 # Without a second classifier it is the training of `SourceOnly`, and can be taken over from one.
                 uses=(self.model, self.augment, *([self.auxiliary] if self.auxiliary else [])),
+                common=True,
             ),
             Evaluate(name="source-only", of="source", role="source_only"),
             Train(

@@ -65,6 +65,7 @@ class SourceOnly(Method):
             networks=("segmenter",),
             settings=self.source,
             uses=(self.model, self.augment),
+            common=True,
         )
 
     def source_evaluation(self) -> Evaluate:

@@ -35,6 +35,13 @@ def test_published_numbers_stand_beside_ours_and_one_seed_has_no_deviation():
     assert b == ["b", "0.100", "0.100", "-0.100", "44.8"]
 
 
+def test_an_arm_without_a_source_network_may_come_first_and_a_source_network_may_be_worthless():
+    _, _, source, oracle, arm = cells(comparison({"target oracle": [(None, 0.8)], "a": [(0.0, 0.4)]}))
+    assert source[1] == "0.000"
+    assert oracle[3] == "+0.800"
+    assert arm[3:] == ["+0.400", "50%"]
+
+
 @pytest.mark.parametrize(
     ("title", "name"), [("DRSL+", "drsl-plus"), ("CRST (MRKLD)", "crst-mrkld"), ("source only", "source-only")]
 )
