@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from orchestrator.config import Presets, flatten, parse_flags, read_file, usable_settings
 from orchestrator.errors import Interrupted, StageFailed, UserError
 from orchestrator.files import read_json
-from orchestrator.flags import ConvertFlags, EvaluateFlags, LabelFlags, ReportFlags, RunFlags, SweepFlags
+from orchestrator.flags import ConvertFlags, EvaluateFlags, LabelFlags, ReportFlags, RunFlags, SearchFlags, SweepFlags
 from orchestrator.method import Method
 from orchestrator.runfolder import RunFolder
 from orchestrator.session import open_session
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from orchestrator.arms import Arm
 
 USER_ERROR, FAILED, INTERRUPTED = 2, 1, 130
+VALIDATIONS = 4
+"""Times that a training stage of a search is validated where the settings do not say it."""
 
 
 Flags = TypeVar("Flags", bound=RunFlags)
@@ -93,10 +95,14 @@ def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
 
 
 def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
+    if words and words[0] not in ("-h", "--help") and words[0].startswith("-"):
+        _search(method, presets, words)
+        return
     listed = "\n".join(f"  {name:<18} {sweep.description}" for name, sweep in method.sweeps.items())
     if {"-h", "--help"} & set(words):
         print(f"Sweeps ({method.name}.py sweep NAME, then flags and any setting of a run):\n{listed}\n")
-        _help(SweepFlags, f"{method.name}.py sweep NAME", SweepFlags.__doc__ or "")
+        _help(SweepFlags, f"{method.name}.py sweep NAME", SweepFlags.__doc__ or "", leave=False)
+        _help(SearchFlags, f"{method.name}.py sweep", SearchFlags.__doc__ or "")
     if not words or words[0] not in method.sweeps:
         known = f"there are:\n{listed}" if listed else "this method has none."
         raise UserError(f"sweep {' '.join(words[:1])}: name a sweep; {known}")
@@ -119,6 +125,30 @@ def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
         reuse = [Path(path) for path in flags.reuse]
         print(carry_out(sweep, flags.seeds, settings, folder, session.progress, reuse, flags.allow_change))
         session.progress.say(f"table: {folder / 'table.md'}")
+
+
+def _search(method: type[Method], presets: Presets, words: list[str]) -> None:
+    from orchestrator.space import parse_axes
+
+    flags, given, complaints = read_words(SearchFlags, method, words)
+    axes, problems = parse_axes(flags.search, flatten(method))
+    if not axes:
+        problems.append("search: name at least one setting to vary, or give the name of a sweep; see sweep --help")
+    base = _settings(method, presets, flags, given, [*complaints, *problems])
+    for axis in axes:
+        for value in axis.extremes:
+            _settings(method, presets, flags, {**given, axis.setting: value}, [])
+    if flags.objective == "miou" and base.pair.evaluation.kind == "none":
+        raise UserError("--objective miou needs an evaluation domain (--pair.evaluation.kind).")
+    if flags.objective == "validation" and not base.validation.times:
+        base = dataclasses.replace(base, validation=dataclasses.replace(base.validation, times=VALIDATIONS))
+    folder = run_folder(flags, base, f"{method.name}-{base.preset or 'custom'}-search-{base.seed}")
+    with open_session(flags.verbose) as session, contextlib.closing(RunFolder(folder)) as home:
+        from orchestrator.search import carry_out
+
+        session.connect()
+        best, *_ = carry_out(base, axes, flags, home, session.progress, [Path(path) for path in flags.reuse])
+        session.progress.say(f"{(folder / 'table.md').read_text()}\nbest: {folder / best.name}")
 
 
 def read_words(kind: type[Flags], method: type[Method], words: list[str]) -> tuple[Flags, dict[str, Any], list[str]]:

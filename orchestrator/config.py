@@ -92,7 +92,9 @@ def parse_flags(arguments: Sequence[str], names: Mapping[str, Any]) -> tuple[dic
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in names:
         spellings = {f"--{name}", f"--{name.replace('_', '-')}"}
-        parser.add_argument(*spellings, dest=name, nargs="*", default=argparse.SUPPRESS)
+        # A list may be given in one flag or in several.
+        action = "extend" if get_origin(names[name]) is tuple else "store"
+        parser.add_argument(*spellings, dest=name, nargs="*", action=action, default=argparse.SUPPRESS)
     found, rest = parser.parse_known_args(arguments)
     values: dict[str, Any] = {}
     complaints = []
@@ -100,7 +102,7 @@ def parse_flags(arguments: Sequence[str], names: Mapping[str, Any]) -> tuple[dic
         if get_origin(names[name]) is tuple:
             values[name] = words
         elif len(words) == 1 or (names[name] is bool and not words):
-            values[name] = _choice(words[0], names[name]) if words else True
+            values[name] = chosen(words[0], names[name]) if words else True
         else:
             complaints.append(f"{name}: takes one value, got {shlex.join(words) if words else 'none'}")
     # An unknown flag's own value follows it; only a word that follows no flag is a mistake of its own.
@@ -112,7 +114,7 @@ def parse_flags(arguments: Sequence[str], names: Mapping[str, Any]) -> tuple[dic
     return values, complaints
 
 
-def _choice(word: str, kind: Any) -> Any:
+def chosen(word: str, kind: Any) -> Any:
     """A command-line word, as the choice that is written so where the choices are not text."""
     choices = get_args(kind) if get_origin(kind) is Literal else ()
     return next((choice for choice in choices if str(choice) == word), word)

@@ -10,6 +10,7 @@ from domains.labels import LabelSpace
 from domains.registry import FIELDS, open_reader
 from domains.samples import Labelled, Reader, Unlabelled
 from domains.settings import DomainSettings
+from orchestrator.company import Company
 from orchestrator.method import Method, Sizes
 from orchestrator.progress import Progress
 from orchestrator.protocols import stamp
@@ -45,6 +46,8 @@ class Context:
     domains: Domains
     run: Path
     progress: Progress
+    company: Company | None = None
+    """The runs side by side with this one, where it is one of several."""
     folders: dict[str, Path] = field(default_factory=dict)
     """Folder of each stage, by name."""
     results: dict[str, dict[str, Any]] = field(default_factory=dict)

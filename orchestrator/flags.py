@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge
 
 from orchestrator.settings import Precision, ProtocolSettings, ViewSettings
 
@@ -93,3 +95,25 @@ class SweepFlags(RunFlags):
 
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds that every arm is run with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchFlags(RunFlags):
+    """A search over settings by Ray Tune: each trial is a run of its own, in a folder of the search's."""
+
+    search: tuple[str, ...] = ()
+    """What varies: SETTING=KIND(VALUES), once a setting, quoted for the shell: 'adapt.lr=loguniform(1e-5,1e-3)',
+    'mmdl.modes=choice(1,3,5)'. Kinds: uniform, loguniform, randint (upper bound excluded), choice, grid."""
+    trials: Annotated[int, Ge(1)] = 16
+    """Trials drawn; where all settings are of kind grid, each of their combinations is one."""
+    objective: Literal["validation", "miou"] = "validation"
+    """validation: a score without labels of the target; miou: mIoU on the evaluation domain, which is an oracle and is
+    marked as one."""
+    scheduler: Literal["asha", "none"] = "asha"
+    """asha: trials that are poor when they report are stopped; none: all come to their end."""
+    reduction: Annotated[int, Ge(2)] = 3
+    """ASHA: one trial in this many goes on from reports 1, R, R*R, ... (R this number)."""
+    algorithm: Literal["random", "optuna"] = "random"
+    """How values are drawn: at random, or by Optuna's TPE (needs segadapt[optuna])."""
+    concurrent: Annotated[int, Ge(0)] = 0
+    """Trials at a time; 0: as many as the cluster carries."""

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 
 from domains.feed import Feed
 from domains.sampler import seed_of
+from domains.validation import transfer_score
 from models.segmenter import Segmenter, set_train_mode
 from models.weights import load_tensors, save_model
 from orchestrator import checkpoints
@@ -32,6 +33,7 @@ from orchestrator.method import Method
 from orchestrator.runfolder import CHECKPOINTS, MODEL
 from orchestrator.settings import ComputeSettings, OptimiserSettings
 from orchestrator.stages import Train
+from orchestrator.validation import METRIC, Validation
 
 STOP = "STOP"
 """A file of this name in the stage's folder asks the workers to save and leave at their next log line."""
@@ -53,6 +55,8 @@ class TrainJob:
     """Folder of the stage whose weights the networks begin with."""
     description: dict[str, Any]
     """Label space, protocol and first weights, stored with the model."""
+    validation: Validation | None
+    """How the exported network is judged on the way; None: not at all."""
 
 
 class Diverged(RuntimeError):
@@ -108,6 +112,7 @@ class Loop:
         self.optimisers = {name: self.accelerator.prepare(optimiser) for name, optimiser in raw.items()}
         self._terms: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
+        self._source_counts: Tensor | None = None
 
     def run(self) -> None:
         """Train from the newest verified checkpoint to the last step, then write what the stage hands on."""
@@ -157,15 +162,37 @@ class Loop:
             schedule.step()
         last = self.step == self.job.steps
         save = last or self.step % self.settings.checkpoint_every == 0
-        if not (save or self.step % self.settings.log_every == 0):
+        validation = self.job.validation
+        judged = validation is not None and validation.due(self.step, self.job.steps)
+        if not (save or judged or self.step % self.settings.log_every == 0):
             return False
-        stop = self._log()
+        stop = self._log({METRIC: self._validate(validation)} if validation and judged else {})
         if save or stop:
             self._save()
         return stop and not last
 
-    def _log(self) -> bool:
-        """Write the mean of every term since the last line; returns whether any worker saw the request to stop."""
+    def _validate(self, validation: Validation) -> float:
+        """The score of the exported network as it is now; training goes on as if nothing had been."""
+        network = self.networks[self.job.method.exported]
+        if self._source_counts is None:
+            self._source_counts = self._sum(validation.source_counts(self.rank, self.world))
+        network.eval()
+        sums = self._sum(validation.prediction_sums(network, self.rank, self.world, self.accelerator.device))
+        set_train_mode(network, self.settings.batchnorm, self.settings.affine)
+        return transfer_score(sums, self._source_counts)
+
+    def _sum(self, part: Tensor) -> Tensor:
+        """The sum over the workers, on the host."""
+        total = self.accelerator.reduce(part.to(self.accelerator.device), "sum")
+        assert isinstance(total, Tensor)
+        return total.cpu()
+
+    def _log(self, measured: dict[str, float]) -> bool:
+        """Write the mean of every term since the last line, and what was measured at this step.
+
+        Returns:
+            Whether any worker saw the request to stop.
+        """
         stop = torch.tensor(float((self.job.folder / STOP).exists()), device=self.accelerator.device)
         means = torch.stack([*(self._terms[name] / self._counts[name] for name in self._terms), stop])
         reduced = self.accelerator.reduce(means, "mean")
@@ -180,7 +207,7 @@ class Loop:
             )
         if self.accelerator.is_main_process:
             lr = next(iter(self.schedules.values())).get_last_lr()[0]
-            line = {"stage": self.stage.name, "step": self.step, "lr": lr, **terms}
+            line = {"stage": self.stage.name, "step": self.step, "lr": lr, **terms, **measured}
             with (self.job.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         return stop_share > 0

@@ -11,7 +11,7 @@ from annotated_types import Ge, Lt
 from domains.settings import AugmentSettings, IsaSettings, PairSettings
 from models.settings import SegmenterSettings
 from orchestrator.arms import Sweep
-from orchestrator.settings import ComputeSettings, ProtocolSettings, TrainSettings
+from orchestrator.settings import ComputeSettings, ProtocolSettings, TrainSettings, ValidationSettings
 from orchestrator.stages import Stage
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class Method:
     augment: AugmentSettings = field(default_factory=lambda: AugmentSettings(crop_height=512, crop_width=512))
     model: SegmenterSettings = field(default_factory=SegmenterSettings)
     protocol: ProtocolSettings = field(default_factory=ProtocolSettings)
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     panels: Annotated[int, Ge(0)] = 6
     """Target images shown in the report."""

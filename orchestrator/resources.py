@@ -78,8 +78,12 @@ def recall(compute: ComputeSettings, recorded: Mapping[str, Any]) -> ComputeSett
     return dataclasses.replace(compute, **{name: recorded[name] for name in detected})
 
 
-def resolve(compute: ComputeSettings) -> ComputeSettings:
+def resolve(compute: ComputeSettings, patience_s: float = PATIENCE_S) -> ComputeSettings:
     """Fill in zeros and "auto" from what the connected cluster has, and wait until it is free.
+
+    Args:
+        compute: as the user gave it.
+        patience_s: how long to wait, in seconds.
 
     Raises:
         UserError: the cluster has less than the run needs, or it stays busy; both amounts are named.
@@ -102,7 +106,7 @@ def resolve(compute: ComputeSettings) -> ComputeSettings:
         tasks=max(1, tasks),
         precision=fast_precision() if compute.precision == "auto" else compute.precision,
     )
-    _wait_for({"CPU": workers * cpus_per_worker, "GPU": workers * gpus_per_worker}, total)
+    _wait_for({"CPU": workers * cpus_per_worker, "GPU": workers * gpus_per_worker}, total, patience_s)
     return resolved
 
 
@@ -124,10 +128,10 @@ def _require_reachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
 
 
-def _wait_for(needed: Mapping[str, float], total: Mapping[str, float]) -> None:
+def _wait_for(needed: Mapping[str, float], total: Mapping[str, float], patience_s: float) -> None:
     import ray
 
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while True:
         free = ray.available_resources()
         short = {name: amount for name, amount in needed.items() if free.get(name, 0.0) < amount}

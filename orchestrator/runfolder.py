@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +22,12 @@ from orchestrator.files import (
     read_json,
     read_lines,
     sync_folder,
+    try_lock,
     write_json,
     write_text,
 )
 
+POLL_S = 0.2
 CHECKPOINTS = "checkpoints"
 MODEL = "model"
 """Folder of the network that a training stage, and at last the run, hands on."""
@@ -44,15 +46,19 @@ class Finished:
 class RunFolder:
     """One run's folder, locked for this process while it lives.
 
+    Args:
+        path: the folder; made where it is missing.
+        patience_s: how long to wait, in seconds, for another process to let go of it.
+
     Raises:
         UserError: another process holds the lock, or nothing can be written there.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience_s: float = 0.0) -> None:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(path / ".lock")
+            self._lock = _lock(path / ".lock", patience_s)
         except OSError as error:
             raise UserError(f"The run folder {path} cannot be written ({error.strerror}); see --runs.") from error
         drop_cut_line(path / "ledger.jsonl")
@@ -204,16 +210,16 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _lock(path: Path) -> IO[str]:
+def _lock(path: Path, patience_s: float) -> IO[str]:
     file = path.open("a+", encoding="utf-8")
-    try:
-        # The kernel drops this lock with the process, so a killed run never leaves a stale one.
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read().strip() or "unknown"
-        file.close()
-        raise UserError(f"{path.parent} is in use by process {holder}; wait for it or choose another --name.") from None
+    deadline = time.monotonic() + patience_s
+    while not try_lock(file):
+        if time.monotonic() > deadline:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            file.close()
+            raise UserError(f"{path.parent} is in use by process {holder}; wait for it or choose another --name.")
+        time.sleep(POLL_S)
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -13,13 +14,14 @@ from domains.settings import DomainSettings, PairSettings
 from models.pretrained import pretrained_record
 from orchestrator import environment, evaluation, labelling, panels, statistics, training
 from orchestrator.checkpoints import newest_verified
+from orchestrator.company import Company
 from orchestrator.context import Context, open_domains
 from orchestrator.errors import Interrupted
 from orchestrator.files import read_json, write_json
 from orchestrator.method import Method
 from orchestrator.progress import Progress
 from orchestrator.report import write_report
-from orchestrator.resources import resolve
+from orchestrator.resources import PATIENCE_S, resolve
 from orchestrator.runfolder import (
     CHECKPOINTS,
     MODEL,
@@ -41,7 +43,7 @@ RUNNERS: dict[type, Callable[[Any, Context], dict[str, Any]]] = {
 }
 
 
-def run(method: Method, home: RunFolder, progress: Progress, reuse: list[Path]) -> Path:
+def run(method: Method, home: RunFolder, progress: Progress, reuse: list[Path], company: Company | None = None) -> Path:
     """Run a method to its end, in a cluster that is already connected.
 
     Args:
@@ -49,25 +51,35 @@ def run(method: Method, home: RunFolder, progress: Progress, reuse: list[Path]) 
         home: the run folder; whatever is finished in it is kept.
         progress: where to report.
         reuse: run folders whose finished stages may be taken over where their fingerprint is the same.
+        company: the runs that this one is one of, which share the cluster and finished stages.
 
     Returns:
         The path of the report.
 
     Raises:
         UserError: input that the user must mend.
-        Interrupted: the user asked to stop; the same command continues.
+        Interrupted: the user, or who runs it in company, asked to stop; the same command continues.
         StageFailed: a stage cannot go on; the same command tries again from what is saved.
     """
-    method = dataclasses.replace(method, compute=resolve(method.compute))
+    # Among others its turn comes; alone, a cluster that stays busy is worth a word.
+    patience = math.inf if company else PATIENCE_S
+    method = dataclasses.replace(method, compute=resolve(method.compute, patience))
     home.adopt_config(config_of(method))
     _note_environment(home, progress)
-    context = Context(method=method, domains=open_domains(method), run=home.path, progress=progress)
+    context = Context(method=method, domains=open_domains(method), run=home.path, progress=progress, company=company)
     stages: list[Stage] = method.stages(context.domains.sizes)
     if context.domains.evaluation is None:
         stages[:] = [stage for stage in stages if not isinstance(stage, Evaluate)]
     fingerprints = _fingerprints(stages, method)
     for number, stage in enumerate(stages):
-        _run_stage(home, number, stage, fingerprints[stage.name], context, reuse)
+        if company is None:
+            _run_stage(home, number, stage, fingerprints[stage.name], context, reuse)
+            continue
+        company.check()
+        with company.turn(fingerprints[stage.name]):
+            others = company.others(home.path)
+            _run_stage(home, number, stage, fingerprints[stage.name], context, [*reuse, *others])
+        company.notify(stage, context.results[stage.name])
     return _conclude(home, stages, context)
 
 
@@ -149,6 +161,7 @@ def _fingerprints(stages: list[Stage], method: Method) -> dict[str, str]:
         if isinstance(stage, Train):
             spec |= pretrained  # the content: what a path names can change
             spec["method"] = "" if stage.common else method.name
+            spec |= {"validation": dataclasses.asdict(method.validation)} if method.validation.times else {}
         found[stage.name] = fingerprint_of(spec, [found[name] for name in stage.needs])
     return found
 

@@ -82,6 +82,16 @@ class TrainSettings(OptimiserSettings):
     """Steps between checkpoints: what a lost machine can cost at most."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ValidationSettings:
+    """How a network is judged while it trains, without any label of the target; decides nothing about its weights."""
+
+    times: Annotated[int, Ge(0)] = 0
+    """Times a training stage, evenly spaced, the last after its last step; 0: never (a search needs one)."""
+    images: Annotated[int, Ge(1)] = 64
+    """Images of the target whose predictions are judged, and of the source whose labels they are judged by."""
+
+
 MeanClasses = Literal["all", "16", "16_of_19", "13"]
 """Names of the class rules in `domains.protocols`."""
 

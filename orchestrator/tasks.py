@@ -45,6 +45,8 @@ def run_tasks(
 
     gpus = min(1.0, compute.workers * compute.gpus_per_worker / compute.tasks)
     options: dict[str, Any] = {"num_gpus": gpus, "max_retries": RETRIES, "retry_exceptions": [OSError]}
+    # By the cluster's free resources, also where a trial of a search, which holds next to none, starts them.
+    options["scheduling_strategy"] = "DEFAULT"
     remote = ray.remote(num_cpus=1, **options)(function)
     results: list[Any] = [None] * len(items)
     waiting = list(enumerate(items))[::-1]

@@ -24,6 +24,7 @@ from orchestrator.errors import Interrupted, StageFailed, UserError
 from orchestrator.files import read_lines
 from orchestrator.runfolder import CHECKPOINTS
 from orchestrator.stages import TARGET, Train
+from orchestrator.validation import METRIC, Validation
 
 POLL_S = 0.2
 
@@ -55,7 +56,7 @@ def run(stage: Train, context: Context) -> dict[str, Any]:
     ended = threading.Event()
     # Ray Train takes over Ctrl-C in the main thread and would drop the step in hand.
     threading.Thread(target=_fit, args=(job, outcome, ended), daemon=True).start()
-    stopped = _follow(ended, folder, job.steps, stage.name, context)
+    stopped = _follow(ended, folder, job.steps, stage, context)
     (folder / loop.STOP).unlink(missing_ok=True)
     if error := outcome.get("error"):
         cause = _innermost(error)
@@ -64,7 +65,7 @@ def run(stage: Train, context: Context) -> dict[str, Any]:
         raise StageFailed(f"{stage.name}: {type(cause).__name__}: {cause}") from error
     if stopped:
         raise Interrupted
-    return {"steps": job.steps}
+    return {"steps": job.steps, **_judged(read_lines(folder / "metrics.jsonl"))}
 
 
 def make_job(stage: Train, context: Context) -> loop.TrainJob:
@@ -106,7 +107,17 @@ def make_job(stage: Train, context: Context) -> loop.TrainJob:
             "protocol": protocol(context),
             "pretrained": pretrained_record(method.model),
         },
+        validation=_validation(stage, context),
     )
+
+
+def _validation(stage: Train, context: Context) -> Validation | None:
+    """What the stage is validated on, where it trains a network that segments and is to be validated at all."""
+    method, domains = context.method, context.domains
+    settings = method.validation
+    if not settings.times or method.exported not in stage.networks:
+        return None
+    return Validation(domains.source, domains.target, len(domains.space), settings.images, settings.times)
 
 
 def rare_classes(manifest: Manifest, share: float) -> tuple[int, ...]:
@@ -123,6 +134,12 @@ def step_count(stage: Train, context: Context) -> int:
     sizes = context.domains.sizes
     images, batch = (sizes.target, settings.target_batch) if stage.target else (sizes.source, settings.source_batch)
     return settings.epochs * -(-images // (batch * compute.accumulation * compute.workers))
+
+
+def _judged(lines: list[dict[str, Any]]) -> dict[str, float]:
+    """The newest validation in a log, where there is one."""
+    found = [line[METRIC] for line in lines if METRIC in line]
+    return {METRIC: found[-1]} if found else {}
 
 
 def _fit(job: loop.TrainJob, outcome: dict[str, BaseException], ended: threading.Event) -> None:
@@ -167,10 +184,10 @@ def _fit_once(job: loop.TrainJob) -> None:
         shutil.rmtree(records, ignore_errors=True)
 
 
-def _follow(ended: threading.Event, folder: Path, steps: int, name: str, context: Context) -> bool:
-    """Show the log as it grows until the group ends; returns whether the user asked to stop."""
-    stopped = False
-    with context.progress.bar(name, steps, unit="step") as bar:
+def _follow(ended: threading.Event, folder: Path, steps: int, stage: Train, context: Context) -> bool:
+    """Show the log as it grows, and pass validations on, until the group ends; returns whether it was asked to stop."""
+    stopped, told, company = False, 0, context.company
+    with context.progress.bar(stage.name, steps, unit="step") as bar:
         # An event, since Ctrl-C in Thread.join would make a live thread look finished.
         while not ended.is_set():
             try:
@@ -178,6 +195,15 @@ def _follow(ended: threading.Event, folder: Path, steps: int, name: str, context
                 lines = read_lines(folder / "metrics.jsonl")
                 if lines:
                     bar.update(lines[-1]["step"], {k: v for k, v in lines[-1].items() if k not in ("stage", "step")})
+                if company is None:
+                    continue
+                for line in lines:
+                    if METRIC in line and line["step"] > told:
+                        told = line["step"]
+                        company.notify(stage, {"steps": told, "of": steps, METRIC: line[METRIC]})
+                if company.stop.is_set() and not stopped:
+                    stopped = True
+                    (folder / loop.STOP).touch()
             except KeyboardInterrupt:
                 if stopped:
                     raise Interrupted from None

@@ -86,11 +86,10 @@ def test_busy_cluster_is_waited_for(cluster):
     assert cluster.slept() > 0
 
 
-def test_cluster_that_stays_busy_is_given_up_after_a_while(cluster, monkeypatch):
-    monkeypatch.setattr(resources, "PATIENCE_S", 3.0)
+def test_cluster_that_stays_busy_is_given_up_after_a_while(cluster):
     cluster({"CPU": 4.0}, {"CPU": 1.0})
     with pytest.raises(UserError, match="4 CPU needed, 1 free of 4"):
-        resolve(ComputeSettings(cpus_per_worker=4))
+        resolve(ComputeSettings(cpus_per_worker=4), patience_s=3.0)
     assert 3.0 <= cluster.slept() <= 5.0
 
 

@@ -50,7 +50,7 @@ def carried_out(monkeypatch):
         return {}
 
     monkeypatch.setattr(runner, "RUNNERS", dict.fromkeys(runner.RUNNERS, pretend))
-    monkeypatch.setattr(runner, "resolve", lambda compute: compute)
+    monkeypatch.setattr(runner, "resolve", lambda compute, _patience_s: compute)
     monkeypatch.setattr(environment, "describe", lambda: {"python": "3", "packages": {"torch": "2"}})
     return names
 

@@ -1,0 +1,54 @@
+"""Runs side by side: what one of them is carrying out the others wait for and take over, and each can be stopped."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import Interrupted
+from orchestrator.files import try_lock
+from orchestrator.stages import Stage
+
+POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Company:
+    """The runs that a run is one of."""
+
+    folder: Path
+    """Folder of their run folders, on storage that all of them see."""
+    notify: Callable[[Stage, dict[str, Any]], None]
+    """Told the result of each stage, done now or before, and on the way each validation as
+    `{"steps": done, "of": all, "validation": score}`."""
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set from another thread: the run saves a checkpoint and raises Interrupted."""
+
+    def others(self, own: Path) -> list[Path]:
+        """The other run folders."""
+        return sorted(path.parent for path in self.folder.glob("*/stages") if path.parent != own)
+
+    def check(self) -> None:
+        """Raise Interrupted where the run is to stop."""
+        if self.stop.is_set():
+            raise Interrupted
+
+    @contextmanager
+    def turn(self, fingerprint: str) -> Iterator[None]:
+        """Wait until no other run is carrying out the stage of this fingerprint, and keep others waiting.
+
+        Raises:
+            Interrupted: the run is to stop.
+        """
+        path = self.folder / ".turns" / fingerprint
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8") as file:
+            while not try_lock(file):
+                self.check()
+                time.sleep(POLL_S)
+            yield

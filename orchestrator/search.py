@@ -1,0 +1,166 @@
+"""A search over settings: Ray Tune draws them, each trial is a run of its own, poor ones are stopped early (ASHA)."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import ray
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
+
+from orchestrator.errors import UserError
+from orchestrator.flags import SearchFlags
+from orchestrator.method import Method
+from orchestrator.progress import Progress
+from orchestrator.resources import resolve
+from orchestrator.runfolder import RunFolder
+from orchestrator.settings import ComputeSettings
+from orchestrator.space import Axis
+from orchestrator.summary import config_of
+from orchestrator.trial import OBJECTIVE, REPORT, Plan, Trial
+from orchestrator.trials import Outcome, short, write_trials
+
+RECORDS = "tune"
+"""Folder of Ray Tune's own records, TensorBoard's event files among them."""
+ENDLESS = 10**6
+"""More reports than any trial makes: ASHA would stop a trial at the last one it is told of."""
+
+
+def carry_out(
+    base: Method, axes: Sequence[Axis], flags: SearchFlags, home: RunFolder, progress: Progress, reuse: Sequence[Path]
+) -> list[Outcome]:
+    """Run the trials, in a cluster that is already connected, and write their table.
+
+    The same search continues in the same folder: trials that are finished stay as they are, others go on.
+
+    Args:
+        base: settings that the trials start from.
+        axes: what they vary.
+        flags: how many, how chosen.
+        home: folder of the search.
+        progress: where to report.
+        reuse: other runs whose finished stages may be taken over.
+
+    Returns:
+        The trials, best first.
+    """
+    compute, at_once = shares(resolve(base.compute), ray.cluster_resources())
+    at_once = min(at_once, flags.concurrent or at_once)
+    base = dataclasses.replace(base, compute=compute)
+    plan = Plan(base, home.path, tuple(reuse), flags.objective)
+    home.adopt_config({**config_of(base), "search": _described(axes, flags)}, flags.allow_change)
+    progress.say(f"searching {', '.join(axis.setting for axis in axes)}; trials at a time: {at_once}")
+    count = 1 if all(axis.kind == "grid" for axis in axes) else flags.trials
+    with progress.bar("trials", count * _grid(axes), unit="trial") as bar:
+        done = itertools.count(1)
+
+        def told(trial: TuneTrial, what: str) -> None:
+            settings = ", ".join(f"{name} {short(value)}" for name, value in trial.config.items())
+            progress.say(f"{plan.run_folder(trial.config).name} ({settings}): {what}")
+            bar.update(next(done), {})
+
+        _Watcher.told = told
+        results = _tuner(plan, axes, flags, at_once).fit()
+    outcomes = [Outcome.of(result, plan.run_folder(result.config or {})) for result in results]
+    return write_trials(outcomes, plan, [axis.setting for axis in axes])
+
+
+def shares(compute: ComputeSettings, total: Mapping[str, float]) -> tuple[ComputeSettings, int]:
+    """How many trials a cluster carries at a time, and the compute of one of them.
+
+    A trial's workers train while another's tasks label: each has tasks for its own share alone, so that all that runs
+    at a time fits the cluster and no trial waits for what another holds.
+
+    Args:
+        compute: of one run, as `resources.resolve` fills it in.
+        total: what the cluster has.
+    """
+    cores = max(1.0, compute.workers * compute.cpus_per_worker)
+    fits = total.get("CPU", 0.0) // cores
+    if gpus := compute.workers * compute.gpus_per_worker:
+        fits = min(fits, total.get("GPU", 0.0) // gpus)
+    return dataclasses.replace(compute, tasks=max(1, int(gpus or cores))), max(1, int(fits))
+
+
+def _tuner(plan: Plan, axes: Sequence[Axis], flags: SearchFlags, at_once: int) -> tune.Tuner:
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # what the trials say is in their own logs; the table is ours
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    # Trials hold no cores, what they start does. They live on the head, which no spot market takes away.
+    trainable = tune.with_resources(
+        tune.with_parameters(Trial, plan=plan), tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
+    )
+    records = plan.folder / RECORDS
+    if tune.Tuner.can_restore(str(records)):
+        return tune.Tuner.restore(str(records), trainable, resume_unfinished=True, resume_errored=True)
+    return tune.Tuner(
+        trainable,
+        param_space={axis.setting: axis.domain() for axis in axes},
+        tune_config=tune.TuneConfig(
+            metric=OBJECTIVE,
+            mode="max",
+            search_alg=_algorithm(flags, plan.base.seed),
+            scheduler=_scheduler(flags),
+            num_samples=1 if all(axis.kind == "grid" for axis in axes) else flags.trials,
+            max_concurrent_trials=at_once,
+            trial_name_creator=lambda trial: plan.run_folder(trial.config).name,
+            trial_dirname_creator=lambda trial: plan.run_folder(trial.config).name,
+        ),
+        run_config=tune.RunConfig(name=RECORDS, storage_path=str(plan.folder), callbacks=[_Watcher()], verbose=0),
+    )
+
+
+def _algorithm(flags: SearchFlags, seed: int) -> Searcher | SearchAlgorithm:
+    if flags.algorithm == "random":
+        return BasicVariantGenerator(random_state=seed)
+    try:
+        from ray.tune.search.optuna import OptunaSearch
+
+        return OptunaSearch(metric=OBJECTIVE, mode="max", seed=seed)
+    except (ImportError, AssertionError) as error:
+        raise UserError("--algorithm optuna needs Optuna: pip install 'segadapt[optuna]'.") from error
+
+
+def _scheduler(flags: SearchFlags) -> TrialScheduler:
+    if flags.scheduler == "none":
+        return FIFOScheduler()
+    return ASHAScheduler(time_attr=REPORT, max_t=ENDLESS, grace_period=1, reduction_factor=flags.reduction)
+
+
+def _grid(axes: Sequence[Axis]) -> int:
+    total = 1
+    for axis in axes:
+        total *= len(axis.values) if axis.kind == "grid" else 1
+    return total
+
+
+def _described(axes: Sequence[Axis], flags: SearchFlags) -> dict[str, Any]:
+    """What decides a search beside its base, for config.yaml."""
+    searched = {axis.setting: f"{axis.kind}({','.join(map(str, axis.values))})" for axis in axes}
+    chosen = ("trials", "objective", "scheduler", "reduction", "algorithm")
+    return {"settings": searched, **{name: getattr(flags, name) for name in chosen}}
+
+
+class _Watcher(tune.Callback):
+    """Says what becomes of each trial."""
+
+    told: ClassVar[Callable[[TuneTrial, str], None]]
+    """Of the class: Ray Tune stores its callbacks, and brings them back empty when it continues."""
+
+    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """A trial came to its end, or was stopped early."""
+        result = trial.last_result
+        how = "" if result.get("finished") else f", stopped after report {result.get(REPORT)}"
+        type(self).told(trial, f"{result.get(OBJECTIVE, math.nan):.4f}{how}")
+
+    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """A trial failed; the others go on."""
+        type(self).told(trial, "failed")

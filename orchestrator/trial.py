@@ -1,0 +1,126 @@
+"""One trial of a search: a run of its own, in the company of the others, that reports to Ray Tune as it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.result import DONE
+from rich.console import Console
+
+from orchestrator import runner
+from orchestrator.company import Company
+from orchestrator.config import read_settings
+from orchestrator.context import open_domains
+from orchestrator.errors import StageFailed, UserError
+from orchestrator.files import digest_of, read_json
+from orchestrator.method import Method
+from orchestrator.progress import Progress
+from orchestrator.resume import taken_up
+from orchestrator.runfolder import RunFolder
+from orchestrator.stages import Evaluate, Stage, Train
+from orchestrator.validation import METRIC
+
+OBJECTIVE = "objective"
+REPORT = "report"
+"""Number of a trial's report, from 1: what trials are compared at. Unlike Ray Tune's own count it is a function of how
+far the run is, so a trial that was continued is compared as if it had never stopped."""
+LOCK_PATIENCE_S = 60.0
+"""Until the processes of a search that was killed have let go of their folders."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all trials share."""
+
+    base: Method
+    folder: Path
+    """Folder of their run folders."""
+    reuse: tuple[Path, ...]
+    """Other runs whose finished stages may be taken over."""
+    objective: str
+    """"validation", or "miou" on the labelled evaluation domain."""
+
+    def run_folder(self, config: Mapping[str, Any]) -> Path:
+        """The run folder of a trial; a function of what it varies, so that it finds its own work again."""
+        return self.folder / f"trial-{digest_of(dict(config))[:10]}"
+
+
+def reporting(stages: list[Stage], objective: str) -> list[Stage]:
+    """The stages that the objective is reported of: where the target is seen, or all where it never is."""
+    if objective == "miou":
+        measured = [stage for stage in stages if isinstance(stage, Evaluate)]
+        return [stage for stage in measured if stage.role != "source_only"] or list(measured)
+    trained = [stage for stage in stages if isinstance(stage, Train)]
+    return [stage for stage in trained if stage.target] or list(trained)
+
+
+class Trial(tune.Trainable):
+    """Runs in a process of Ray Tune's, which may stop it between two reports: then it saves a checkpoint and leaves."""
+
+    def setup(self, config: dict[str, Any], plan: Plan) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Begin the run, or go on with it."""
+        warnings.filterwarnings("ignore")
+        logging.disable(logging.INFO)
+        self._plan = plan
+        self._folder = plan.run_folder(config)
+        self._reports: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._last: dict[str, Any] = {}
+        self._number = 0
+        self._error: BaseException | None = None
+        self._company = Company(plan.folder, self._notify)
+        self._method = read_settings(type(plan.base), config, plan.base)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def step(self) -> dict[str, Any]:
+        """Wait for the next report; the last one is repeated when the run has ended."""
+        report = self._reports.get()
+        if report is not None:
+            self._last = report
+            return report
+        if self._error is not None:
+            raise StageFailed(str(self._error) or type(self._error).__name__) from self._error
+        adapted = read_json(self._folder / "summary.json").get("adapted", {})
+        return {**self._last, "finished": True, "miou": adapted.get("miou"), DONE: True}
+
+    def cleanup(self) -> None:
+        """Let the run save a checkpoint and leave, so that nothing of it holds resources that others wait for."""
+        self._company.stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            if problems := self._method.problems():
+                raise UserError("The settings of this trial cannot be used:", *problems)
+            stages = self._method.stages(open_domains(self._method).sizes)
+            self._reporting = [stage.name for stage in reporting(stages, self._plan.objective)]
+            with (
+                contextlib.closing(RunFolder(self._folder, LOCK_PATIENCE_S)) as home,
+                (self._folder / "log.txt").open("a", encoding="utf-8") as log,
+            ):
+                progress = Progress(Console(file=log, width=160, markup=False))
+                method = taken_up(home, self._method)
+                runner.run(method, home, progress, [*home.earlier(), *self._plan.reuse], self._company)
+        except BaseException as error:  # handed to `step`, which raises it
+            self._error = error
+        self._reports.put(None)
+
+    def _notify(self, stage: Stage, result: dict[str, Any]) -> None:
+        metric = METRIC if self._plan.objective == "validation" else self._plan.objective
+        if stage.name not in self._reporting or metric not in result:
+            return
+        times = self._method.validation.times if isinstance(stage, Train) else 1
+        done = result["steps"] / result.get("of", result["steps"]) if isinstance(stage, Train) else 1
+        number = round((self._reporting.index(stage.name) + done) * times)
+        if number > self._number:  # a result repeats the last validation on the way
+            self._number = number
+            self._reports.put({OBJECTIVE: result[metric], REPORT: number})
