@@ -83,7 +83,9 @@ def _check_digests(archives: Sequence[Path], digests: Sequence[str]) -> None:
     for archive, expected in zip(archives, digests, strict=False):
         got = sha256_of(archive)
         if got != expected.strip().lower():
-            raise DataError(f"{archive} has another sha256 than expected: expected {expected}, got {got}; fetch it again")
+            raise DataError(
+                f"{archive} has another sha256 than expected: expected {expected}, got {got}; fetch it again"
+            )
 
 
 def _unpack_zip(archive: Path, folder: Path, ledger: Ledger) -> None:
@@ -123,12 +125,12 @@ def _unpack_tar(archive: Path, folder: Path, ledger: Ledger) -> None:
 
 def _next(file: tarfile.TarFile, metered: _Metered) -> tarfile.TarInfo | None:
     metered.left = _HEADERS
-    file.members = []  # which grows with every member, and is of no use to a stream
+    file.members = []  # pyright: ignore[reportAttributeAccessIssue]  # would grow with every member, to no use
     return file.next()
 
 
 def _require_end(file: tarfile.TarFile, metered: _Metered, archive: Path) -> None:
-    """tarfile takes a header that is damaged, or not there, for the end, which truly is two empty blocks."""
+    """A header that is damaged or not there ends the reading without an error; the true end is two empty blocks."""
     metered.left = _HEADERS
     if file.fileobj is None or file.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise DataError(f"{archive} is damaged or cut off: its members end without an end mark; fetch it again")

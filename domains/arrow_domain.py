@@ -10,7 +10,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -145,10 +145,10 @@ class ArrowReader:
         """What the store holds."""
         return read_domain(self.folder)
 
-    @cached_property
+    @property
     def space(self) -> LabelSpace:
         """Label space of the labels."""
-        return LabelSpace.from_json(self.manifest.label_space)
+        return self._space
 
     @property
     def has_labels(self) -> bool:
@@ -176,6 +176,10 @@ class ArrowReader:
         if not self.has_labels:
             raise DataError(f"{self.folder} was written without labels")
         return read_plane(*self._row(index))
+
+    @cached_property
+    def _space(self) -> LabelSpace:
+        return LabelSpace.from_json(self.manifest.label_space)
 
     def _row(self, index: int) -> tuple[pa.Table, int]:
         shard, row = self._order[index]
@@ -216,6 +220,6 @@ def _digest(path: Path) -> str:
     return _digest_once(path, facts.st_size, facts.st_mtime_ns, facts.st_ino)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _digest_once(path: Path, _size: int, _changed: int, _file: int) -> str:
     return sha256_of(path)

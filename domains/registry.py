@@ -185,8 +185,8 @@ def _open(
     ids = read_list(folder / settings.list) if settings.list else None
     if settings.kind == "arrow":
         return ArrowReader(folder, ids)
-    size = {"height": height, "width": width}
-    return FolderReader(folder / settings.images, labels, own_space, ids=ids, **size, problems=problems)
+    images = folder / settings.images
+    return FolderReader(images, labels, own_space, ids=ids, height=height, width=width, problems=problems)
 
 
 def _open_toycity(settings: DomainSettings, height: int, width: int) -> Reader:

@@ -63,9 +63,9 @@ def examine(reader: Reader, index: int, height: int = 0, width: int = 0) -> Find
     size, pixels, void = None, None, 0
     if image is not None:
         size = (image.shape[1], image.shape[2])
-        digest.update(image.permute(1, 2, 0).contiguous().numpy())
+        digest.update(image.permute(1, 2, 0).contiguous().numpy().data)
     if label is not None:
-        digest.update(label.contiguous().numpy())
+        digest.update(label.contiguous().numpy().data)
         counts = np.bincount((resize_label(label, height, width) if height else label).numpy().ravel(), minlength=256)
         pixels, void = tuple(counts[: len(reader.space)].tolist()), int(counts[IGNORE])
     return Finding(reader.ids[index], size, pixels, void, digest.hexdigest(), tuple(dict.fromkeys(problems)))
@@ -86,8 +86,8 @@ def total(findings: Sequence[Finding], space: LabelSpace) -> dict[str, Any]:
 
     Returns:
         `images`; `sizes`, how many have each (as HEIGHTxWIDTH); and where there are labels, by class, `pixels`,
-        `share` of all pixels that have a class, `images_with` and `images_lacking` it, the `void` pixels, and the ids of
-        images that show no class at all (`all_void`).
+        `share` of all pixels that have a class, `images_with` and `images_lacking` it, the `void` pixels, and the ids
+        of images that show no class at all (`all_void`).
     """
     sizes = Counter(f"{found.size[0]}x{found.size[1]}" for found in findings if found.size)
     sums: dict[str, Any] = {"images": len(findings), "sizes": dict(sizes.most_common())}

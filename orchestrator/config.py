@@ -92,7 +92,7 @@ def parse_flags(arguments: Sequence[str], names: Mapping[str, Any]) -> tuple[dic
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in names:
         spellings = {f"--{name}", f"--{name.replace('_', '-')}"}
-        # Files and names that are given one a flag add up; any other flag that is repeated replaces what it said before.
+        # Files and names that are given one a flag add up; any other flag given again replaces what it said before.
         action = "extend" if names[name] == tuple[str, ...] else "store"
         parser.add_argument(*spellings, dest=name, nargs="*", action=action, default=argparse.SUPPRESS)
     found, rest = parser.parse_known_args(arguments)

@@ -114,8 +114,8 @@ class PrepareFlags(DomainSettings):
     width: int = 0
     """Width in pixels that shards are written and classes counted at; 0 = as the images are."""
     label_space: str = ""
-    """Label space that classes are counted in (a name or a JSON file); for a folder that of its PNGs. Empty: that of the
-    data set; a folder with labels needs one."""
+    """Label space that classes are counted in (a name or a JSON file), for a folder that of its PNGs; empty: that of
+    the data set (a folder with labels needs one)."""
     unlabelled: bool = False
     """No labels are needed, as of a target domain: where their folder is missing, images alone are checked."""
     archive: tuple[str, ...] = ()
@@ -125,7 +125,7 @@ class PrepareFlags(DomainSettings):
     shards: str = ""
     """Folder to write the images and labels to as Arrow shards, which a domain of kind arrow reads fast."""
     encoding: Literal["jpeg", "raw"] = "jpeg"
-    """How shards hold images: JPEG, or raw pixels, which read several times faster and take about ten times the space."""
+    """How shards hold images: JPEG, or raw pixels, which read several times faster and take several times the space."""
     quality: int = 95
     """Quality of the JPEGs, 1 to 100."""
     out: str = ""

@@ -32,7 +32,7 @@ def make_zip(path: Path, files: Iterable[tuple[str, bytes]], mode: int = 0) -> P
 
 
 def make_tar(path: Path, files: Iterable[tuple[str, bytes]], kind: bytes = tarfile.REGTYPE, link: str = "") -> Path:
-    with tarfile.open(path, TARS[path.name] if path.name in TARS else "w:gz") as archive:  # pyright: ignore
+    with tarfile.open(path, TARS.get(path.name, "w:gz")) as archive:  # pyright: ignore
         for name, content in files:
             info = tarfile.TarInfo(name)
             info.type, info.linkname, info.size = kind, link, len(content)
