@@ -20,11 +20,13 @@ from domains.arrow_domain import (
     write_images,
 )
 from domains.errors import DataError
+from domains.feed import Feed
 from domains.labels import label_space
 from domains.registry import check_pair, check_settings, open_reader
-from domains.samples import Reader
+from domains.samples import Labelled, Reader, Unlabelled
 from domains.settings import AugmentSettings, DomainSettings, IsaSettings, PairSettings
 from domains.toycity import ToyCity
+from domains.transforms import RandomCrop
 
 CITY: Reader = ToyCity("game", "train", 5, 32, 48)  # pyright: ignore[reportAssignmentType]
 
@@ -154,3 +156,25 @@ def test_shards_without_labels_serve_as_a_target_alone(tmp_path):
     assert check_pair(PairSettings(source=toy, target=bare, evaluation=toy), crop, isa, "") == []
     (problem,) = check_pair(PairSettings(source=bare, target=bare, evaluation=toy), crop, isa, "")
     assert problem.startswith("source: this domain needs labels: these shards were written without labels")
+
+
+def test_training_reads_the_same_micro_batches_as_from_the_images(raw):
+    """What a step sees follows from ids, pixels and the key alone: so shards train to the same weights."""
+    space = label_space("toycity12")
+    batches = []
+    for settings in (DomainSettings(kind="arrow", root=str(raw)), DomainSettings(count=5)):
+        reader = open_reader(settings, space, "", 32, 48)
+        feed = Feed(
+            Labelled(reader),
+            Unlabelled(reader),
+            RandomCrop(AugmentSettings(crop_height=16, crop_width=24)),
+            (2, 2),
+            key=(0, "source"),
+        )
+        batches.append([feed[micro] for micro in range(4)])
+    for ours, theirs in zip(*batches, strict=True):
+        assert torch.equal(ours.source.image, theirs.source.image)
+        assert torch.equal(ours.source.label, theirs.source.label)
+        assert ours.target is not None
+        assert theirs.target is not None
+        assert torch.equal(ours.target.image, theirs.target.image)
