@@ -87,3 +87,11 @@ def test_a_decoder_that_fails_as_none_did_before_stops_nothing(reader, monkeypat
     found = examine(reader, 0)
     assert found.problems == ("x cannot be read: IndexError: beyond",)
     assert found.pixels == (3, 2, 0)
+
+
+def test_labels_that_silently_lost_eight_of_their_bits_are_told(data_set):
+    synthia = data_set("synthia")
+    Image.fromarray(np.zeros((4, 64, 3), np.uint8)).save(synthia.root / "GT/LABELS/0000001.png")
+    found = [examine(synthia.open(), index) for index in range(3)]
+    assert [len(each.problems) for each in found] == [0, 1, 0]
+    assert "8 bits a channel (RGB) where this data set has 16" in found[1].problems[0]
