@@ -22,12 +22,19 @@ from domains.errors import DataError
 if TYPE_CHECKING:
     from datasets import Features
 
-_BATCH_ROWS = 32
+BATCH_ROWS = 32
+"""Rows written at a time unless told otherwise."""
+
 _FEATURES_KEY = b"huggingface"
 
 
 def write_rows(
-    path: Path, rows: Iterable[Mapping[str, object]], features: Features, metadata: Mapping[str, str]
+    path: Path,
+    rows: Iterable[Mapping[str, object]],
+    features: Features,
+    metadata: Mapping[str, str],
+    *,
+    batch_rows: int = BATCH_ROWS,
 ) -> str:
     """Write rows as one Arrow IPC stream file: under a temporary name, synced, then renamed.
 
@@ -36,6 +43,7 @@ def write_rows(
         rows: one mapping a row with a value for every feature; consumed in small batches.
         features: columns and their types, which `datasets` finds again in the schema.
         metadata: what the file was made from, kept in the schema; `intact_digest` compares it.
+        batch_rows: rows in memory at a time; a column of them may have 2 GiB.
 
     Returns:
         The sha256 of the file, hexadecimal.
@@ -46,7 +54,7 @@ def write_rows(
     temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_stream(temporary, rows, _schema(features, metadata))
+        _write_stream(temporary, rows, _schema(features, metadata), batch_rows)
         digest = sha256_of(temporary)
         _publish(temporary, path)
         write_text(_digest_path(path), f"{digest}  {path.name}\n")
@@ -116,10 +124,10 @@ def _schema(features: Features, metadata: Mapping[str, str]) -> pa.Schema:
     return schema.with_metadata({**(schema.metadata or {}), **own})
 
 
-def _write_stream(path: Path, rows: Iterable[Mapping[str, object]], schema: pa.Schema) -> None:
+def _write_stream(path: Path, rows: Iterable[Mapping[str, object]], schema: pa.Schema, batch_rows: int) -> None:
     remaining = iter(rows)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
-        while batch := list(islice(remaining, _BATCH_ROWS)):
+        while batch := list(islice(remaining, batch_rows)):
             writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))
 
 

@@ -34,6 +34,8 @@ class FolderReader:
         decode: what turns a label file into ids of `space`; None = its pixels are these ids, 255 = void.
         height: height in pixels to resize to, or 0.
         width: width in pixels to resize to, or 0.
+        problems: where a list is given, every image or label that lacks its other half, and every second file of an
+            id, is told there and left out, instead of raised.
 
     Raises:
         DataError: if the folder holds no image, an id has no image or two, or an image has no label.
@@ -54,16 +56,22 @@ class FolderReader:
         decode: Decoder | None = None,
         height: int = 0,
         width: int = 0,
+        problems: list[str] | None = None,
     ) -> None:
-        found = find_images(images, parts, image_end)
-        self.ids = tuple(sorted(found)) if ids is None else tuple(ids)
-        require(self.ids, found, f"have no image in {images}")
+        found = find_images(images, parts, image_end, problems)
+        wanted = tuple(sorted(found)) if ids is None else tuple(ids)
+        self.ids = require(wanted, found, f"no image in {images}", problems)
         self.space = space
         self.has_labels = labels is not None
         self._size = (height, width) if height else None
         self._decode = decode or IdLabels(space)
         if labels is not None:
-            require_labels(labels, self.ids, label_end)
+            present = find_labels(labels, label_end)
+            if problems is not None and ids is None:
+                below = tuple(part and f"{part}/" for part in parts)
+                strays = sorted(name for name in present - found.keys() if name.startswith(below))
+                problems += [_without_image(labels / f"{name}{label_end}", images) for name in strays]
+            self.ids = require(self.ids, present, f"no label in {labels} (expected <id>{label_end})", problems)
         self._folders = images, labels or images
         self._ends = image_end, label_end
         self._suffixes = [found[name].suffix for name in self.ids]
@@ -126,13 +134,16 @@ class Translated:
         return self._reader.label(index)
 
 
-def find_images(folder: Path, parts: Sequence[str] = ("",), end: str = "") -> dict[str, Path]:
+def find_images(
+    folder: Path, parts: Sequence[str] = ("",), end: str = "", problems: list[str] | None = None
+) -> dict[str, Path]:
     """Return the path of every image below a folder by its id, the relative path without ending and suffix.
 
     Args:
         folder: where ids start from.
         parts: folders below it that are searched.
         end: how the names of images end before their suffix; others are passed over.
+        problems: where two files of one id are told, if not to be raised.
 
     Raises:
         DataError: if a folder is missing or none holds an image, or two files share an id.
@@ -145,7 +156,11 @@ def find_images(folder: Path, parts: Sequence[str] = ("",), end: str = "") -> di
                 continue
             name = path.relative_to(folder).with_suffix("").as_posix().removesuffix(end)
             if name in found:
-                raise DataError(f"{found[name]} and {path} share the id {name!r}: remove or rename one of them")
+                told = f"{found[name]} and {path} share the id {name!r}: remove or rename one of them"
+                if problems is None:
+                    raise DataError(told)
+                problems.append(told)
+                continue
             found[name] = path
     if not found:
         places = " or ".join(str(folder / part) for part in parts)
@@ -154,27 +169,31 @@ def find_images(folder: Path, parts: Sequence[str] = ("",), end: str = "") -> di
     return found
 
 
-def require_labels(folder: Path, ids: Sequence[str], end: str = ".png") -> None:
-    """Check that every id has its label file, `<folder>/<id><end>`.
+def find_labels(folder: Path, end: str = ".png") -> set[str]:
+    """Return the ids that have a label file, `<folder>/<id><end>`.
 
     Raises:
-        DataError: if the folder or a label is missing.
+        DataError: if the folder is missing.
     """
     require_folder(folder)
-    present = {path.relative_to(folder).as_posix().removesuffix(end) for path in folder.rglob(f"*{end}")}
-    require(ids, present, f"have no label in {folder} (expected <id>{end})")
+    return {path.relative_to(folder).as_posix().removesuffix(end) for path in folder.rglob(f"*{end}")}
 
 
-def require(ids: Sequence[str], present: Container[str], complaint: str) -> None:
-    """Check that every id is among those present.
+def require(
+    ids: Sequence[str], present: Container[str], what: str, problems: list[str] | None = None
+) -> tuple[str, ...]:
+    """Return the ids that are among those present, which must be all of them unless problems can be told.
 
     Raises:
         DataError: with the number of missing ids and the first five.
     """
     missing = [name for name in ids if name not in present]
-    if missing:
+    if missing and problems is None:
         first = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise DataError(f"{len(missing)} of {len(ids)} ids {complaint}: {first}")
+        raise DataError(f"{len(missing)} of {len(ids)} ids have {what}: {first}")
+    if problems is not None:
+        problems += [f"{name} has {what}" for name in missing]
+    return tuple(name for name in ids if name in present) if missing else tuple(ids)
 
 
 def require_folder(folder: Path) -> None:
@@ -228,3 +247,7 @@ def without_suffix(line: str) -> str:
     """Return a relative path without the suffix of an image, if it has one."""
     path = PurePosixPath(line)
     return path.with_suffix("").as_posix() if path.suffix.lower() in IMAGE_SUFFIXES else line
+
+
+def _without_image(label: Path, images: Path) -> str:
+    return f"{label} has no image in {images}: fetch it, remove the label, or choose the images with a list"

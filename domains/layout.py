@@ -36,7 +36,14 @@ class Layout:
     id: str = "<id>"
     """Form of an id below its part, for messages."""
 
-    def open(self, root: Path, list_file: str = "", height: int = 0, width: int = 0) -> FolderReader:
+    def open(
+        self,
+        root: Path,
+        list_file: str = "",
+        height: int = 0,
+        width: int = 0,
+        problems: list[str] | None = None,
+    ) -> FolderReader:
         """Open the images, and the labels where their folder is there: a target needs none.
 
         Args:
@@ -45,6 +52,7 @@ class Layout:
                 label; empty = every image.
             height: height in pixels to resize to, or 0.
             width: width in pixels to resize to, or 0.
+            problems: where files without their other half are told, if not to be raised (`FolderReader`).
 
         Returns:
             A reader of uint8 images and labels in the ids of `decode.space`, 255 = void.
@@ -59,13 +67,14 @@ class Layout:
             root / self.images,
             root / self.labels if self.labels and (root / self.labels).is_dir() else None,
             self.decode.space,
-            ids=self._listed(root, list_file) if list_file else None,
+            ids=self._listed(root, list_file, problems) if list_file else None,
             parts=self.parts,
             image_end=self.image_end,
             label_end=self.label_end,
             decode=self.decode,
             height=height,
             width=width,
+            problems=problems,
         )
 
     def without_labels(self, root: Path) -> str:
@@ -76,12 +85,21 @@ class Layout:
 
     def _require(self, folder: Path, root: Path) -> None:
         if not folder.is_dir():
-            raise DataError(_missing(folder, self._tree(root)))
+            raise DataError(_missing(folder, self._tree(root), self._elsewhere(root)))
         if not any(folder.rglob(f"*{self.image_end}.*")):
             raise DataError(f"no images in {folder}\n{self._tree(root)}")
 
-    def _listed(self, root: Path, list_file: str) -> list[str]:
-        found = find_images(root / self.images, self.parts, self.image_end)
+    def _elsewhere(self, root: Path) -> str:
+        """A hint at the folder below the root, or the one above, that the data set lies in."""
+        below = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+        for place in (*below, root.parent):
+            if all((place / self.images / part).is_dir() for part in self.parts):
+                return f"; it lies in {place}: make that the root"
+        return ""
+
+    def _listed(self, root: Path, list_file: str, problems: list[str] | None) -> list[str]:
+        told_later = None if problems is None else []
+        found = find_images(root / self.images, self.parts, self.image_end, told_later)
         ids = [self._id(line, found) for line in read_list(root / list_file)]
         require_once(ids, root / list_file)
         return ids
@@ -113,5 +131,5 @@ def one_of(what: str, value: str, choices: Sequence[str]) -> str:
     return value
 
 
-def _missing(folder: Path, tree: str) -> str:
-    return f"{folder} does not exist{nearest(folder)}\n{tree}"
+def _missing(folder: Path, tree: str, hint: str = "") -> str:
+    return f"{folder} does not exist{hint or nearest(folder)}\n{tree}"

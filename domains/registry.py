@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from domains.adverse import acdc, dark_zurich
+from domains.arrow_domain import ArrowReader
 from domains.bdd100k import bdd100k
 from domains.camvid import camvid, camvid_original
 from domains.cityscapes import cityscapes, foggy_cityscapes
@@ -23,6 +24,9 @@ from losses.ignore import IGNORE
 
 CACHE_BYTES = 512 * 2**20
 """Decoded pixels that one process keeps for one domain."""
+
+ANY_SPACE = "cityscapes19"
+"""Label space of folders whose labels play no part."""
 
 TOY_SIZE = (128, 256)
 """Height and width in pixels of the toy city where the run sets none."""
@@ -56,6 +60,7 @@ FIELDS = {
     "bdd100k": {*_FILES, "split"},
     "mapillary": {*_FILES, "split"},
     "folder": {*_FILES, "images", "labels", "label_space"},
+    "arrow": _FILES,
     "none": set(),
 }
 """Settings that mean something to each kind of domain."""
@@ -63,34 +68,38 @@ FIELDS = {
 
 def open_reader(
     settings: DomainSettings,
-    space: LabelSpace,
+    space: LabelSpace | None,
     root: str,
     height: int = 0,
     width: int = 0,
     *,
     resize_labels: bool = True,
+    cache_bytes: int = CACHE_BYTES,
+    problems: list[str] | None = None,
 ) -> Reader:
     """Open a domain as the run sees it: at the working size, in the run's label space, remembered once read.
 
     Args:
         settings: which domain.
-        space: label space of the run.
+        space: label space of the run; None = that of the domain.
         root: data root that relative folders start from.
         height: working height in pixels, 0 = as the images are.
         width: working width in pixels, 0 = as the images are.
         resize_labels: whether labels follow the images to the working size; evaluation keeps them as they are.
+        cache_bytes: decoded pixels that are remembered.
+        problems: where files without their other half are told, if not to be raised (`domains.folder.FolderReader`).
 
     Raises:
         DataError: if the files are not there or the label spaces share no class.
     """
     decoded = (height, width) if resize_labels or settings.kind == "toycity" else (0, 0)
-    reader = _open(settings, space, Path(root), *decoded)
+    reader = _open(settings, space or label_space(ANY_SPACE), Path(root), *decoded, problems)
     if settings.count and settings.kind != "toycity":
         reader = Subset(reader, range(min(settings.count, len(reader))))
     reader = Resized(reader, height, width) if resize_labels else ResizedImages(reader, height, width)
-    if reader.has_labels and reader.space != space:
+    if space and reader.has_labels and reader.space != space:
         reader = Mapped(reader, space)
-    return Cached(reader, CACHE_BYTES)
+    return Cached(reader, cache_bytes)
 
 
 def open_translated(reader: Reader, settings: IsaSettings, root: str, height: int = 0, width: int = 0) -> Reader:
@@ -102,8 +111,14 @@ def open_translated(reader: Reader, settings: IsaSettings, root: str, height: in
     return Cached(Translated(reader, Path(root) / settings.folder, height, width), CACHE_BYTES)
 
 
-def check_settings(settings: DomainSettings, root: str) -> list[str]:
-    """Return what is wrong with a domain, one sentence each; folders are listed but no image is decoded."""
+def check_settings(settings: DomainSettings, root: str, *, complete: bool = True) -> list[str]:
+    """Return what is wrong with a domain, one sentence each; folders are listed but no image is decoded.
+
+    Args:
+        settings: which domain.
+        root: data root that relative folders start from.
+        complete: whether an image or a label without its other half is wrong.
+    """
     plain = DomainSettings(kind=settings.kind)
     problems = [
         f"{name} has no meaning for a domain of kind {settings.kind}: leave it out"
@@ -117,7 +132,8 @@ def check_settings(settings: DomainSettings, root: str) -> list[str]:
     if settings.count < 0:
         return [*problems, f"count must be 0 (all) or more, got {settings.count}"]
     try:
-        _open(settings, label_space(settings.label_space or "cityscapes19"), Path(root), 0, 0)
+        told_later = None if complete else []
+        _open(settings, label_space(settings.label_space or ANY_SPACE), Path(root), 0, 0, told_later)
     except ValueError as error:
         problems.append(str(error))
     return problems
@@ -144,23 +160,33 @@ def check_pair(pair: PairSettings, augment: AugmentSettings, isa: IsaSettings, r
     }
     for name in ("source", "evaluation"):
         if name in readers and not readers[name].has_labels:
-            problems.append(f"{name}: this domain needs labels: {_how_to_label(domains[name], root)}")
+            problems.append(f"{name}: this domain needs labels: {how_to_label(domains[name], root)}")
     problems += _space_problems({name: reader for name, reader in readers.items() if reader.has_labels}, space)
     if isa.ratio > 0 and isa.translator == "folder" and not broken["source"] and "source" not in absent:
         problems += _translation_problems(pair.source, isa, space, root)
     return problems
 
 
-def _open(settings: DomainSettings, space: LabelSpace, root: Path, height: int, width: int) -> Reader:
+def _open(
+    settings: DomainSettings,
+    space: LabelSpace,
+    root: Path,
+    height: int,
+    width: int,
+    problems: list[str] | None = None,
+) -> Reader:
     folder = root / settings.root
     if settings.kind == "toycity":
         return _open_toycity(settings, height or TOY_SIZE[0], width or TOY_SIZE[1])
     if settings.kind in LAYOUTS:
-        return LAYOUTS[settings.kind](settings, folder).open(folder, settings.list, height, width)
+        return LAYOUTS[settings.kind](settings, folder).open(folder, settings.list, height, width, problems)
     labels = folder / settings.labels if settings.labels else None
     own_space = label_space(settings.label_space) if settings.label_space else space
     ids = read_list(folder / settings.list) if settings.list else None
-    return FolderReader(folder / settings.images, labels, own_space, ids=ids, height=height, width=width)
+    if settings.kind == "arrow":
+        return ArrowReader(folder, ids)
+    images = folder / settings.images
+    return FolderReader(images, labels, own_space, ids=ids, height=height, width=width, problems=problems)
 
 
 def _open_toycity(settings: DomainSettings, height: int, width: int) -> Reader:
@@ -173,7 +199,10 @@ def _open_toycity(settings: DomainSettings, height: int, width: int) -> Reader:
     return cast(Reader, city)  # type checkers do not take its cached ids for the property that they are
 
 
-def _how_to_label(settings: DomainSettings, root: str) -> str:
+def how_to_label(settings: DomainSettings, root: str) -> str:
+    """Return why a domain has no labels, and what to do."""
+    if settings.kind == "arrow":
+        return "these shards were written without labels: write them again from a domain that has some"
     if settings.kind not in LAYOUTS:
         return "set its folder of labels"
     folder = Path(root) / settings.root

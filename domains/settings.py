@@ -18,6 +18,7 @@ DomainKind = Literal[
     "bdd100k",
     "mapillary",
     "folder",
+    "arrow",
     "none",
 ]
 Condition = Literal["usual", "fog", "night", "rain", "snow", "twilight", "day"]
@@ -29,8 +30,8 @@ class DomainSettings:
     """One domain: a set of images, with or without labels."""
 
     kind: DomainKind = "toycity"
-    """Reader of the domain: the built-in toy city, a data set as it is downloaded (camvid: its SegNet export), or any
-    folder of images; none: no evaluation domain, nothing is measured."""
+    """Reader of the domain: the built-in toy city, a data set as it is downloaded (camvid: its SegNet export), any
+    folder of images, or shards that `prepare` wrote (arrow); none: no evaluation domain, nothing is measured."""
     root: str = ""
     """Folder of the domain, relative to the data root of the run; empty = the data root itself."""
     split: str = "train"

@@ -35,17 +35,18 @@ def label_features() -> Features:
     """Columns of a label shard; `label` is the raw uint8 plane, compressed with zstd."""
     from datasets import Features, Value
 
-    return Features({**_identity(), "label": Value("binary")})
+    return Features({**identity(), "label": Value("binary")})
 
 
 def score_features() -> Features:
     """Columns of a score shard; `logits` holds the raw float16 arrays of `shapes` end to end, compressed with zstd."""
     from datasets import Features, List, Value
 
-    return Features({**_identity(), "shapes": List(List(Value("int32"))), "logits": Value("binary")})
+    return Features({**identity(), "shapes": List(List(Value("int32"))), "logits": Value("binary")})
 
 
-def _identity() -> dict[str, Value]:
+def identity() -> dict[str, Value]:
+    """Columns that say what a row is of."""
     # Imported where shards are written: it takes seconds, and training workers only read.
     from datasets import Value
 
@@ -106,6 +107,11 @@ def write_shard(path: Path, rows: Iterable[LabelRow], metadata: Mapping[str, str
 def write_scores(path: Path, rows: Iterable[ScoreRow], metadata: Mapping[str, str]) -> str:
     """Write low-resolution logits as one shard and return its sha256; see `domains.arrow.write_rows`."""
     return write_rows(path, map(_score_columns, rows), score_features(), metadata)
+
+
+def compress_plane(label_HW: Tensor) -> bytes:
+    """Return a uint8 label as `read_plane` finds it in the column `label`."""
+    return _CODEC.compress(label_HW.cpu().contiguous().numpy(), asbytes=True)
 
 
 def read_plane(table: pa.Table, row: int) -> Tensor:
@@ -242,7 +248,7 @@ class PseudoLabels:
 
 def _label_columns(row: LabelRow) -> dict[str, object]:
     height, width = row.label_HW.shape
-    plane = _CODEC.compress(row.label_HW.cpu().contiguous().numpy(), asbytes=True)
+    plane = compress_plane(row.label_HW)
     return {"id": row.id, "index": row.index, "height": height, "width": width, "label": plane}
 
 

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from orchestrator.config import Presets, flatten, parse_flags, read_file, usable_settings
 from orchestrator.errors import Interrupted, StageFailed, UserError
 from orchestrator.files import read_json
-from orchestrator.flags import ConvertFlags, EvaluateFlags, LabelFlags, ReportFlags, RunFlags, SearchFlags, SweepFlags
+from orchestrator.flags import (
+    ConvertFlags,
+    EvaluateFlags,
+    LabelFlags,
+    PrepareFlags,
+    ReportFlags,
+    RunFlags,
+    SearchFlags,
+    SweepFlags,
+)
 from orchestrator.method import Method
 from orchestrator.runfolder import RunFolder
 from orchestrator.session import open_session
@@ -49,6 +58,7 @@ def _dispatch(method: type[Method], presets: Presets, words: list[str]) -> None:
         "label": (LabelFlags, _label),
         "report": (ReportFlags, _report),
         "convert": (ConvertFlags, _convert),
+        "prepare": (PrepareFlags, _prepare),
     }
     if verb == "run":
         _run(method, presets, rest)
@@ -258,6 +268,13 @@ def _convert(flags: ConvertFlags) -> None:
     print(f"written: {flags.out} ({config['layout']} layout, {order}, sha256 {config['sha256'][:12]})")
 
 
+def _prepare(flags: PrepareFlags) -> None:
+    with open_session() as session:
+        from orchestrator.prepare import prepare
+
+        prepare(flags, session)
+
+
 def _guarded(action: Callable[[], None], words: list[str]) -> int:
     from domains.errors import DataError
 
@@ -285,7 +302,7 @@ def _run_help(method: type[Method], presets: Presets) -> None:
     )
     _help(
         method,
-        f"{method.name}.py [run|sweep|evaluate|label|report|convert]",
+        f"{method.name}.py [run|sweep|evaluate|label|report|convert|prepare]",
         sys.modules[method.__module__].__doc__ or "",
     )
 

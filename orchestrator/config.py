@@ -92,8 +92,8 @@ def parse_flags(arguments: Sequence[str], names: Mapping[str, Any]) -> tuple[dic
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in names:
         spellings = {f"--{name}", f"--{name.replace('_', '-')}"}
-        # A list may be given in one flag or in several.
-        action = "extend" if get_origin(names[name]) is tuple else "store"
+        # Files and names that are given one a flag add up; any other flag given again replaces what it said before.
+        action = "extend" if names[name] == tuple[str, ...] else "store"
         parser.add_argument(*spellings, dest=name, nargs="*", action=action, default=argparse.SUPPRESS)
     found, rest = parser.parse_known_args(arguments)
     values: dict[str, Any] = {}

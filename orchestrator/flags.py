@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from annotated_types import Ge
 
+from domains.settings import DomainKind, DomainSettings
 from orchestrator.settings import Precision, ProtocolSettings, ViewSettings
 
 
@@ -117,3 +118,37 @@ class SearchFlags(RunFlags):
     """How values are drawn: at random, or by Optuna's TPE (needs segadapt[optuna])."""
     concurrent: Annotated[int, Ge(0)] = 0
     """Trials at a time; 0: as many as the cluster carries."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareFlags(DomainSettings):
+    """Check every image and label of a data set before anyone trains on it; on request unpack it, and write shards.
+
+    Writes prepared.json: sizes, and the pixels of each class in each image. Settings of a domain are those of a run.
+    """
+
+    kind: DomainKind = field()
+    """Reader of the domain: a data set as it is downloaded, any folder of images, shards (arrow), or the toy city."""
+    root: str = ""
+    """Folder of the data set."""
+    height: int = 0
+    """Height in pixels that shards are written and classes counted at; 0 = as the images are."""
+    width: int = 0
+    """Width in pixels that shards are written and classes counted at; 0 = as the images are."""
+    label_space: str = ""
+    """Label space that classes are counted in (a name or a JSON file), for a folder that of its PNGs; empty: that of
+    the data set (a folder with labels needs one)."""
+    unlabelled: bool = False
+    """No labels are needed, as of a target domain: where their folder is missing, images alone are checked."""
+    archive: tuple[str, ...] = ()
+    """Archives (zip, tar, tar.gz, tar.bz2, tar.xz) to unpack into --root first: all of them, or nothing."""
+    sha256: tuple[str, ...] = ()
+    """The sha256 of each archive, in the same order, compared before any is opened."""
+    shards: str = ""
+    """Folder to write the images and labels to as Arrow shards, which a domain of kind arrow reads fast."""
+    encoding: Literal["jpeg", "raw"] = "jpeg"
+    """How shards hold images: JPEG, or raw pixels, which read several times faster and take several times the space."""
+    quality: int = 95
+    """Quality of the JPEGs, 1 to 100."""
+    out: str = ""
+    """File to write; empty: prepared.json in the folder of --shards, or else in the working folder."""

@@ -110,6 +110,15 @@ def resolve(compute: ComputeSettings, patience_s: float = PATIENCE_S) -> Compute
     return resolved
 
 
+def cores_alone() -> ComputeSettings:
+    """As many tasks at a time as the connected cluster has cores, and no GPU: for work that only decodes."""
+    import ray
+
+    total = ray.cluster_resources()
+    _wait_for({"CPU": 1.0}, total, PATIENCE_S)
+    return ComputeSettings(workers=1, gpus_per_worker=0, tasks=max(1, int(total.get("CPU", 1.0))))
+
+
 def fast_precision() -> str:
     """The precision that this machine multiplies fastest in: bf16 (or fp16) with tensor or matrix units, else fp32."""
     import torch

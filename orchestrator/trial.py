@@ -92,6 +92,12 @@ class Trial(tune.Trainable):
         adapted = read_json(self._folder / "summary.json").get("adapted", {})
         return {**self._last, "finished": True, "miou": adapted.get("miou"), DONE: True}
 
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: the run folder is the checkpoint."""
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        """Nothing: the run goes on from its folder."""
+
     def cleanup(self) -> None:
         """Let the run save a checkpoint and leave, so that nothing of it holds resources that others wait for."""
         self._company.stop.set()

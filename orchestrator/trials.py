@@ -105,7 +105,7 @@ def short(value: Any) -> str:
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
-    """Spearman's rank correlation of (objective, mIoU) pairs; None of fewer than three, or where all of one are alike."""
+    """Spearman's rank correlation of (objective, mIoU) pairs; None of fewer than three or where one has no order."""
     if len(pairs) < 3 or any(len(set(values)) == 1 for values in zip(*pairs, strict=True)):
         return None
     import torch

@@ -16,7 +16,15 @@ from PIL import Image
 from domains.labels import LabelSpace, label_space
 from orchestrator import cli
 from orchestrator.config import flatten, parse_flags, usable_settings
-from orchestrator.flags import ConvertFlags, EvaluateFlags, LabelFlags, ReportFlags, RunFlags, SweepFlags
+from orchestrator.flags import (
+    ConvertFlags,
+    EvaluateFlags,
+    LabelFlags,
+    PrepareFlags,
+    ReportFlags,
+    RunFlags,
+    SweepFlags,
+)
 from pipelines import adaptsegnet, advent, cbst, crst, drsl, minent, oracle, structure
 
 ROOT = Path(__file__).parents[1]
@@ -34,7 +42,13 @@ METHODS: dict[str, tuple[Any, Any]] = {
 }
 COLUMNS: dict[str, Any] = {"Default": drsl.Drsl, **drsl.PRESETS, **{f"{name}.py": METHODS[name][0] for name in METHODS}}
 """What a column of a table of settings speaks of, by its header."""
-VERBS = {"evaluate": EvaluateFlags, "label": LabelFlags, "report": ReportFlags, "convert": ConvertFlags}
+VERBS = {
+    "evaluate": EvaluateFlags,
+    "label": LabelFlags,
+    "report": ReportFlags,
+    "convert": ConvertFlags,
+    "prepare": PrepareFlags,
+}
 SETTINGS = {name for method, _ in METHODS.values() for name in flatten(method)}
 FLAGS = SETTINGS | {name for cls in (SweepFlags, *VERBS.values()) for name in flatten(cls)}
 FOLDERS = ("losses", "models", "domains", "orchestrator", "pipelines", "tests", "benchmarks", "docs")

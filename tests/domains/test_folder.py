@@ -179,3 +179,35 @@ def test_a_source_image_without_translation_is_named(tree):
     write(tree / "moved", IDS[0], 200)
     with pytest.raises(DataError, match=r"2 of 3 ids have no image in .*moved: Zürich/0001"):
         Translated(source, tree / "moved")
+
+
+def test_every_missing_half_and_every_second_file_can_be_told_at_once(tree):
+    for index in range(7):
+        write(tree / "images", f"x{index}", 0)
+    write_label(tree / "labels", "stray", [[0]])
+    write(tree / "images", IDS[0], 5, "jpg")
+    problems: list[str] = []
+    reader = FolderReader(tree / "images", tree / "labels", SPACE, problems=problems)
+    assert reader.ids == ("Zürich/0001", "city one/0001", "city one/0002")
+    assert len(problems) == 9
+    assert "share the id 'city one/0002'" in problems[0]
+    assert str(tree / "labels" / "stray.png") in problems[1]
+    assert "has no image in" in problems[1]
+    assert [told.split(" has no label")[0] for told in problems[2:]] == [f"x{index}" for index in range(7)]
+
+
+def test_a_list_tells_its_missing_images_and_no_strays(tree):
+    problems: list[str] = []
+    ids = ["nowhere", IDS[0], "neither"]
+    reader = FolderReader(tree / "images", tree / "labels", SPACE, ids=ids, problems=problems)
+    assert reader.ids == (IDS[0],)
+    assert [told.split(" has no image")[0] for told in problems] == ["nowhere", "neither"]
+
+
+def test_labels_of_other_parts_are_no_strays(tmp_path):
+    for name in ("day/1", "day_ref/2"):
+        write_label(tmp_path / "labels", name, [[1] * 6] * 4)
+    write(tmp_path / "images", "day/1", 0)
+    problems: list[str] = []
+    FolderReader(tmp_path / "images", tmp_path / "labels", SPACE, parts=("day",), problems=problems)
+    assert problems == []

@@ -114,3 +114,11 @@ def test_without_a_folder_of_labels_images_still_serve_and_some_labels_missing_i
     shutil.rmtree(city.root / "gtFine")
     reader = city.open()
     assert (len(reader), reader.has_labels) == (2, False)
+
+
+def test_a_root_one_folder_too_high_or_too_low_is_told_where_the_data_set_lies(data_set):
+    root = data_set("cityscapes").root
+    layout = LAYOUTS["cityscapes"](DomainSettings(kind="cityscapes"), root)
+    for wrong in (root.parent, root / "leftImg8bit"):
+        with pytest.raises(DataError, match=r"(?s)it lies in .*/cityscapes: make that the root\nexpected:"):
+            layout.open(wrong)

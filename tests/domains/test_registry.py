@@ -285,7 +285,7 @@ def test_settings_of_another_data_set_have_no_meaning(tmp_path, data_set, kind, 
 
 def test_every_kind_says_which_settings_it_reads():
     assert FIELDS.keys() == set(get_args(DomainKind))
-    assert {*LAYOUTS, "toycity", "folder", "none"} == FIELDS.keys()
+    assert {*LAYOUTS, "toycity", "folder", "arrow", "none"} == FIELDS.keys()
     assert set().union(*FIELDS.values()) | {"kind"} == {field.name for field in fields(DomainSettings)}
 
 

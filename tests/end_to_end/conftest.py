@@ -1,11 +1,16 @@
-"""Slow, obvious versions of what the engine does."""
+"""Slow, obvious versions of what the engine does, and commands that run in the process of the tests."""
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+
+from orchestrator import cli
+from pipelines.drsl import PRESETS, Drsl
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +27,22 @@ def upsample() -> Callable[[np.ndarray, tuple[int, int]], np.ndarray]:
         return result
 
     return upsampled
+
+
+@pytest.fixture
+def call(cluster, monkeypatch, capfd):
+    """Run a command in this process on the running cluster; returns its exit code and what it printed."""
+    kept = dict(os.environ)
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(Drsl, PRESETS, [str(word) for word in words])
+        printed = capfd.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, printed.out, printed.err
+
+    yield run
+    logging.disable(logging.NOTSET)
+    os.environ.clear()
+    os.environ.update(kept)

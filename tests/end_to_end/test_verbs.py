@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
 import shutil
 from pathlib import Path
 
@@ -16,8 +14,6 @@ from PIL import Image
 from domains.labels import SPACES, remap
 from domains.shards import PseudoLabels, verify
 from domains.toycity import ToyCity
-from orchestrator import cli
-from pipelines.drsl import PRESETS, Drsl
 
 
 @pytest.fixture(scope="module")
@@ -37,25 +33,6 @@ def pictures(tmp_path_factory) -> Path:
             assert label.mode == "P"
         label.save(folder / "labels/a street" / f"{name}.png")
     return folder
-
-
-@pytest.fixture
-def call(cluster, monkeypatch, capfd):
-    """Run a command in this process on the running cluster; returns its exit code and what it printed."""
-    kept = dict(os.environ)
-    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-
-    def run(*words: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            cli.main(Drsl, PRESETS, [str(word) for word in words])
-        printed = capfd.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, printed.out, printed.err
-
-    yield run
-    logging.disable(logging.NOTSET)
-    os.environ.clear()
-    os.environ.update(kept)
 
 
 def first(folder: Path, kind: str) -> Path:

@@ -127,7 +127,7 @@ def test_empty_split_is_refused(tmp_path, capsys):
 def test_unknown_verb_names_the_verbs(call):
     done = call("frobnicate")
     assert done.returncode == 2
-    verbs = "run (the default), sweep, evaluate, label, report, convert"
+    verbs = "run (the default), sweep, evaluate, label, report, convert, prepare"
     assert done.stderr == f"frobnicate: no such command; there are {verbs}.\n"
 
 
@@ -335,7 +335,7 @@ def test_help_names_every_preset_and_setting_and_imports_nothing_heavy(call):
         assert word in done.stdout, word
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "label", "report"])
+@pytest.mark.parametrize("verb", ["evaluate", "label", "report", "prepare"])
 def test_every_verb_has_help(verb, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main(Drsl, PRESETS, [verb, "--help"])

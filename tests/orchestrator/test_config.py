@@ -201,3 +201,9 @@ def test_another_kind_of_domain_starts_from_its_own_defaults():
     assert own.pair.evaluation == DomainSettings(kind="folder", images="photos")
     assert own.pair.target == toy.pair.target
     assert read_settings(drsl.Drsl, {"pair.evaluation.kind": "none"}, toy).problems() == []
+
+
+def test_names_given_one_a_flag_add_up_and_a_number_given_again_replaces_the_first():
+    names = {"reuse": tuple[str, ...], "scales": tuple[float, ...], "seed": int}
+    words = ["--reuse", "a", "--reuse", "b", "c", "--scales", "1", "--scales", "2", "--seed", "0", "--seed", "1"]
+    assert parse_flags(words, names) == ({"reuse": ["a", "b", "c"], "scales": ["2"], "seed": "1"}, [])
