@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.source_only import SourceOnly
 from tests.cluster.cluster_file import ROOT
 from tests.conftest import Command
 
@@ -63,7 +64,7 @@ def test_copied_script_finds_the_installed_packages(safe, home, desk):
 
 
 def test_workers_of_a_copied_script_find_them_too(home, desk, tiny):
-    words = [*tiny(source__steps=1, adapt__steps=1, loss__triplet=0, loss__mixture=0, loss__consistency=0, panels=0)]
-    Command([sys.executable, copied(home, "drsl.py"), *words], home, desk.env).ends(0)
-    summary = json.loads((home / "runs" / "drsl-toy-0" / "summary.json").read_text())
-    assert summary["adapted"]["miou"] >= 0
+    words = [*tiny(SourceOnly, source__steps=1, panels=0), "--preset", "toy"]
+    Command([sys.executable, copied(home, "source_only.py"), *words], home, desk.env).ends(0)
+    summary = json.loads((home / "runs" / "source_only-toy-0" / "summary.json").read_text())
+    assert summary["source_only"]["miou"] >= 0
