@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 
 from tests.cluster.cluster_file import PROVIDERS, ROOT, blocks, text, variant
 
@@ -99,6 +100,10 @@ def test_everything_is_installed_in_pinned_versions(provider):
         assert {"constraints.txt", "~/segadapt/constraints.txt", "~/segadapt/aws.txt"} & set(line.split())
 
 
+def test_setting_for_lost_machines_is_one_that_ray_train_hands_to_its_controller():
+    assert "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S" in ENV_VARS_TO_PROPAGATE
+
+
 def test_token_is_readable_by_its_owner_alone():
     assert variant("aws")["setup_commands"][0] == "chmod 700 ~/.ray && chmod 600 ~/.ray/auth_token"
 
@@ -112,6 +117,7 @@ def test_environment_of_a_node_is_read_before_every_command():
         "RAY_AUTH_MODE": "token",
         "RAY_USAGE_STATS_ENABLED": "0",
         "PYTHONSAFEPATH": "1",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",
     }
     assert any("source ~/segadapt/deploy/environment.sh" in line for line in variant("aws")["setup_commands"])
 
