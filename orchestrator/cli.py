@@ -123,7 +123,6 @@ def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
         from orchestrator.sweep import carry_out
 
         session.connect()
-        folder.mkdir(parents=True, exist_ok=True)
         require_shared(folder)
         reuse = [Path(path) for path in flags.reuse]
         print(carry_out(sweep, flags.seeds, settings, folder, session.progress, reuse))

@@ -24,7 +24,11 @@ def require_shared(folder: Path) -> None:
     if len(nodes) < 2:
         return
     sign = folder / f".seen-{secrets.token_hex(8)}"
-    sign.touch()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        sign.touch()
+    except OSError as error:
+        raise UserError(f"The folder {folder} cannot be written ({error.strerror}); see --runs.") from error
     try:
         answers = _ask(list(nodes), sign)
     finally:

@@ -45,6 +45,13 @@ def test_folder_that_all_see_is_accepted_and_left_clean(cluster, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_folder_that_cannot_be_written_is_told(cluster, tmp_path):
+    cluster(head=(True, True), one=(True, True))
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        require_shared(tmp_path / "file" / "runs")
+
+
 def test_nodes_that_are_gone_or_do_not_answer_do_not_count(cluster, tmp_path):
     cluster(head=(True, True), gone=(False, False), lost=(True, None))
     require_shared(tmp_path)
