@@ -93,7 +93,7 @@ def open_reader(
         DataError: if the files are not there or the label spaces share no class.
     """
     decoded = (height, width) if resize_labels or settings.kind == "toycity" else (0, 0)
-    reader = _open(settings, space or label_space(ANY_SPACE), Path(root), *decoded, problems)
+    reader = _open(settings, space or label_space(ANY_SPACE), Path(root).absolute(), *decoded, problems)
     if settings.count and settings.kind != "toycity":
         reader = Subset(reader, range(min(settings.count, len(reader))))
     reader = Resized(reader, height, width) if resize_labels else ResizedImages(reader, height, width)
@@ -108,7 +108,8 @@ def open_translated(reader: Reader, settings: IsaSettings, root: str, height: in
     Raises:
         DataError: if the folder is missing or lacks an image.
     """
-    return Cached(Translated(reader, Path(root) / settings.folder, height, width), CACHE_BYTES)
+    folder = Path(root).absolute() / settings.folder
+    return Cached(Translated(reader, folder, height, width), CACHE_BYTES)
 
 
 def check_settings(settings: DomainSettings, root: str, *, complete: bool = True) -> list[str]:

@@ -97,7 +97,9 @@ def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
         session.progress.say(f"{settings.title}: {folder}")
         session.connect()
         from orchestrator import runner
+        from orchestrator.nodes import require_shared
 
+        require_shared(folder)
         reuse = [*home.earlier(), *(Path(path) for path in flags.reuse)]
         report = runner.run(settings, home, session.progress, reuse)
         show_summary(read_json(folder / "summary.json"), session.progress)
@@ -129,9 +131,11 @@ def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
         raise UserError("A sweep compares numbers: it needs an evaluation domain (--pair.evaluation.kind).")
     folder = run_folder(flags, first, f"{method.name}-{first.preset or 'custom'}-{name}")
     with open_session(flags.verbose) as session:
+        from orchestrator.nodes import require_shared
         from orchestrator.sweep import carry_out
 
         session.connect()
+        require_shared(folder)
         reuse = [Path(path) for path in flags.reuse]
         print(carry_out(sweep, flags.seeds, settings, folder, session.progress, reuse, flags.allow_change))
         session.progress.say(f"table: {folder / 'table.md'}")

@@ -55,6 +55,9 @@ def prepare() -> Path:
         del defaults["RAY_AUTH_MODE"], defaults["RAY_AUTH_TOKEN"]
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    if path := os.environ.get("PYTHONPATH"):
+        # Workers start in another folder than the one that these are relative to.
+        os.environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(folder) for folder in path.split(os.pathsep))
     return scratch
 
 

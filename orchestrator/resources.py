@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import socket
@@ -19,24 +20,31 @@ START_ATTEMPTS = 3
 """Times that Ray is started on a machine that is too busy for it."""
 CONNECT_S = 10.0
 """How long a cluster's address may take to answer."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Hosts on which nothing but this machine reaches a dashboard."""
 
 
 def connect(scratch: Path, verbose: bool = False) -> None:
     """Join the cluster that RAY_ADDRESS names, or start a private one on this machine.
 
     Raises:
-        UserError: the cluster runs another version of Ray or Python, or cannot be reached, or none starts here.
+        UserError: the cluster runs another version of Ray or Python, or cannot be reached, or none starts here, or
+            it lets anybody on its network run code.
     """
     import ray
 
     quiet = {} if verbose else {"log_to_driver": False, "logging_level": "error"}
     address = os.environ.get("RAY_ADDRESS")
     try:
-        if address:
-            _require_reachable(address)
-            ray.init(address=address, **quiet)
-        else:
-            _start(scratch, quiet)
+        # Ray puts the folder that this is done in first on the workers' path: done elsewhere, a folder of the user's
+        # that is called like one of our packages would hide it there.
+        with contextlib.chdir(scratch):
+            if address:
+                _require_reachable(address)
+                dashboard = ray.init(address=address, **quiet).dashboard_url
+            else:
+                dashboard = None
+                _start(scratch, quiet)
     except Exception as error:  # Ray raises bare ones too, such as when its own processes start too slowly
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if not address:
@@ -49,6 +57,8 @@ def connect(scratch: Path, verbose: bool = False) -> None:
             f"This environment has Ray {ray.__version__}; the cluster must run the same Ray and Python versions.",
             "Unset RAY_ADDRESS to run on this machine alone.",
         ) from error
+    if dashboard:
+        _require_closed(dashboard)
 
 
 def _start(scratch: Path, quiet: Mapping[str, Any]) -> None:
@@ -135,6 +145,19 @@ def _require_reachable(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+
+
+def _require_closed(dashboard: str) -> None:
+    """Refuse a cluster whose dashboard, which runs code for whoever reaches it, is open to the network."""
+    host = dashboard.rpartition(":")[0].strip("[]")
+    # Where Ray finds a token for a cluster that it was told no mode of, it sets the mode.
+    if host in LOOPBACK or os.environ.get("RAY_AUTH_MODE", "").lower() in ("token", "disabled"):
+        return
+    raise UserError(
+        f"The dashboard of this Ray cluster listens on {dashboard} without a token: who reaches it can run code.",
+        "Start the cluster with RAY_AUTH_MODE=token and --dashboard-host=127.0.0.1, and set RAY_AUTH_MODE=token here.",
+        "Where a firewall keeps all others out, RAY_AUTH_MODE=disabled says that you know.",
+    )
 
 
 def _wait_for(needed: Mapping[str, float], total: Mapping[str, float], patience_s: float) -> None:

@@ -43,7 +43,9 @@ def evaluate(flags: EvaluateFlags, session: Session) -> None:
     problem = rule_problem(flags.classes, space)
     if problem:
         raise UserError(f"--classes: {problem}.")
-    reader = FolderReader(Path(flags.images), Path(flags.labels), label_space(flags.label_space))
+    # Absolute: a worker's folder is another one.
+    images, labels = Path(flags.images).absolute(), Path(flags.labels).absolute()
+    reader = FolderReader(images, labels, label_space(flags.label_space))
     domain = Labelled(Mapped(ResizedImages(reader, *_size(flags.size, config)), space))
     session.connect()
     compute, progress = resolve(ComputeSettings(precision=flags.precision)), session.progress
@@ -89,7 +91,7 @@ def label(flags: LabelFlags, session: Session) -> None:
         UserError, DataError: the model or a folder cannot be used.
     """
     config, space = open_model(flags.model)
-    images = Unlabelled(FolderReader(Path(flags.images), None, space))
+    images = Unlabelled(FolderReader(Path(flags.images).absolute(), None, space))
     height, width = _size(flags.size, config)
     session.connect()
     compute, progress = resolve(ComputeSettings(precision=flags.precision)), session.progress

@@ -7,6 +7,16 @@ Run `python pipelines/advent.py --help` for every setting.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    # As the installed module: what lies beside a copied script must not hide our packages, and workers would not find
+    # the classes of a script.
+    import sys
+
+    sys.path[:] = sys.path[not sys.flags.safe_path :]
+    from pipelines import advent
+
+    advent.main()
+
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -46,10 +56,3 @@ PRESETS = presets(AdvEnt, **SHORT)
 def main() -> None:
     """Entry point of the command line."""
     cli.main(AdvEnt, PRESETS)
-
-
-if __name__ == "__main__":
-    # By its importable name: classes of a script called __main__ would not be found by the workers.
-    from pipelines.advent import main
-
-    main()

@@ -9,6 +9,16 @@ Run `python pipelines/crst.py --help` for every setting.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    # As the installed module: what lies beside a copied script must not hide our packages, and workers would not find
+    # the classes of a script.
+    import sys
+
+    sys.path[:] = sys.path[not sys.flags.safe_path :]
+    from pipelines import crst
+
+    crst.main()
+
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -81,10 +91,3 @@ PRESETS = presets(Crst)
 def main() -> None:
     """Entry point of the command line."""
     cli.main(Crst, PRESETS)
-
-
-if __name__ == "__main__":
-    # By its importable name: classes of a script called __main__ would not be found by the workers.
-    from pipelines.crst import main
-
-    main()

@@ -5,6 +5,16 @@ It is the only pipeline that trains on target labels, and says so in every outpu
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    # As the installed module: what lies beside a copied script must not hide our packages, and workers would not find
+    # the classes of a script.
+    import sys
+
+    sys.path[:] = sys.path[not sys.flags.safe_path :]
+    from pipelines import oracle
+
+    oracle.main()
+
 import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
@@ -48,10 +58,3 @@ PRESETS = on_every_pair(_on_target)
 def main() -> None:
     """Entry point of the command line."""
     cli.main(Oracle, PRESETS)
-
-
-if __name__ == "__main__":
-    # By its importable name: classes of a script called __main__ would not be found by the workers.
-    from pipelines.oracle import main
-
-    main()

@@ -5,6 +5,16 @@ Run `python pipelines/source_only.py --help` for every setting.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    # As the installed module: what lies beside a copied script must not hide our packages, and workers would not find
+    # the classes of a script.
+    import sys
+
+    sys.path[:] = sys.path[not sys.flags.safe_path :]
+    from pipelines import source_only
+
+    source_only.main()
+
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -110,10 +120,3 @@ PRESETS = {**on_every_pair(_on_source), "crst": _crst, "adaptsegnet": _adaptsegn
 def main() -> None:
     """Entry point of the command line."""
     cli.main(SourceOnly, PRESETS)
-
-
-if __name__ == "__main__":
-    # By its importable name: classes of a script called __main__ would not be found by the workers.
-    from pipelines.source_only import main
-
-    main()

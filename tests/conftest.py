@@ -26,7 +26,7 @@ from orchestrator.method import Method
 from pipelines.drsl import Drsl
 
 ROOT = Path(__file__).parents[1]
-WHOLE_RUNS = ("end_to_end", "faults")
+WHOLE_RUNS = ("cluster", "end_to_end", "faults")
 PATIENCE_S = 500
 """Until something is given up that a busy machine merely delays."""
 

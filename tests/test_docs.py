@@ -51,7 +51,7 @@ VERBS = {
 }
 SETTINGS = {name for method, _ in METHODS.values() for name in flatten(method)}
 FLAGS = SETTINGS | {name for cls in (SweepFlags, *VERBS.values()) for name in flatten(cls)}
-FOLDERS = ("losses", "models", "domains", "orchestrator", "pipelines", "tests", "benchmarks", "docs")
+FOLDERS = ("losses", "models", "domains", "orchestrator", "pipelines", "tests", "benchmarks", "docs", "deploy")
 FORBIDDEN = ("/work/", "/home/", "/root/", "/tmp/", "localhost", "pypi.org", "pythonhosted", "index-url")
 
 
@@ -70,10 +70,17 @@ def inline_code(text: str) -> list[str]:
 
 
 def commands(text: str) -> list[list[str]]:
-    """Words of every `python pipelines/...` line, continuation lines joined, comments dropped."""
+    """Words of every `python pipelines/...` line, continuation lines joined, comments dropped; also if submitted."""
     lines = "\n".join(blocks(text, "sh")).replace("\\\n", " ").splitlines()
-    words = [shlex.split(line, comments=True) for line in lines]
+    words = [as_run(shlex.split(line, comments=True)) for line in lines]
     return [line for line in words if len(line) > 1 and line[0].endswith("python") and line[1].startswith("pipelines/")]
+
+
+def as_run(line: list[str]) -> list[str]:
+    """What `ray submit` makes of its words on the head, which a shell reads once more; any other line as it is."""
+    if line[:3] != ["ray", "submit", "ray_cluster.yaml"]:
+        return line
+    return ["python", line[3], *shlex.split(" ".join(line[line.index("--") + 1 :]))]
 
 
 def tables_of_settings(text: str) -> list[tuple[list[str], list[list[str]]]]:
@@ -123,6 +130,7 @@ def place(tmp_path, monkeypatch):
     for run in ("drsl-toy-0", "drsl-toy-1"):
         (tmp_path / "runs" / run / "stages").mkdir(parents=True)
         (tmp_path / "runs" / run / "config.yaml").write_text("method: drsl\npreset: toy\n")
+    (tmp_path / "mine.yaml").write_text("method: drsl\npreset: toy\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -149,7 +157,9 @@ def understand(words: list[str]) -> None:
 
 def test_the_documents_are_there_and_hold_commands_and_tables():
     expected = {"README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"}
-    expected |= {f"docs/{n}.md" for n in ("architecture", "add-a-method", "datasets", "protocols", "reliability")}
+    expected |= {
+        f"docs/{n}.md" for n in ("architecture", "add-a-method", "datasets", "protocols", "reliability", "cluster")
+    }
     assert expected <= TEXTS.keys()
     assert len(COMMANDS) >= 10
     assert len(CELLS) >= 100

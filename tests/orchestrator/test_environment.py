@@ -66,6 +66,13 @@ def test_what_the_user_set_stays(scratch_root, monkeypatch):
     assert os.environ["HF_HOME"] == "mine"
 
 
+def test_relative_folders_of_the_python_path_mean_the_same_to_workers(scratch_root, monkeypatch):
+    monkeypatch.chdir(scratch_root)
+    monkeypatch.setenv("PYTHONPATH", f"here{os.pathsep}/there")
+    environment.prepare()
+    assert os.environ["PYTHONPATH"] == f"{scratch_root}/here{os.pathsep}/there"
+
+
 def test_scratch_of_dead_processes_alone_is_removed(scratch_root):
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()

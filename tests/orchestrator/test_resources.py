@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import types
 from pathlib import Path
 
 import pytest
@@ -144,11 +145,47 @@ def test_address_where_nothing_listens_is_told_before_ray_tries_for_minutes(form
 def test_private_cluster_has_no_dashboard_and_lives_in_the_scratch_folder(tmp_path, monkeypatch):
     asked = {}
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(ray, "init", lambda **settings: asked.update(settings))
+    monkeypatch.setattr(ray, "init", lambda **settings: asked.update(settings, folder=Path.cwd()))
     connect(tmp_path)
+    assert asked["folder"] == tmp_path != Path.cwd()  # it is first on the workers' path
     assert asked["address"] == "local"
     assert asked["include_dashboard"] is False
     assert Path(asked["_temp_dir"]).is_relative_to(tmp_path)
+
+
+@pytest.fixture
+def joined(tmp_path, monkeypatch):
+    """Join a cluster whose dashboard listens where it is told; returns the folder in which Ray was asked to."""
+    asked_in = []
+
+    def join(dashboard: str, mode: str = "") -> Path:
+        def init(**_: object) -> types.SimpleNamespace:
+            asked_in.append(Path.cwd())
+            return types.SimpleNamespace(dashboard_url=dashboard)
+
+        monkeypatch.setenv("RAY_ADDRESS", "auto")
+        monkeypatch.setenv("RAY_AUTH_MODE", mode)
+        monkeypatch.setattr(ray, "init", init)
+        connect(tmp_path)
+        return asked_in[0]
+
+    return join
+
+
+@pytest.mark.parametrize(("dashboard", "mode"), [("10.0.0.4:8265", ""), ("[fd00::4]:8265", "k8s"), ("head:8265", "")])
+def test_cluster_whose_dashboard_is_open_to_the_network_is_refused(dashboard, mode, joined):
+    with pytest.raises(UserError, match="without a token") as caught:
+        joined(dashboard, mode)
+    assert dashboard in str(caught.value)
+    assert "RAY_AUTH_MODE=token" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("dashboard", "mode"),
+    [("127.0.0.1:8265", ""), ("[::1]:8265", ""), ("", ""), ("10.0.0.4:8265", "token"), ("10.0.0.4:8265", "disabled")],
+)
+def test_cluster_with_a_token_or_a_closed_dashboard_is_joined(dashboard, mode, joined, tmp_path):
+    assert joined(dashboard, mode) == tmp_path
 
 
 @pytest.mark.parametrize("words", ["The current node timed out during startup.\nlong trace", ""])
