@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ConstantLR, LRScheduler, PolynomialLR
+from torch.optim.lr_scheduler import ConstantLR, LinearLR, LRScheduler, PolynomialLR, SequentialLR
 from torch.utils.data import DataLoader
 
 from domains.feed import Feed
@@ -269,4 +269,9 @@ def make_schedule(optimiser: torch.optim.Optimizer, settings: OptimiserSettings,
     """The learning-rate schedule, stepped once an optimiser step."""
     if settings.schedule == "poly":
         return PolynomialLR(optimiser, total_iters=max(1, steps), power=settings.power)
-    return ConstantLR(optimiser, factor=1.0, total_iters=1)
+    constant = ConstantLR(optimiser, factor=1.0, total_iters=1)
+    if settings.schedule == "constant":
+        return constant
+    kept = int(settings.constant_share * steps)
+    falling = LinearLR(optimiser, start_factor=1.0, end_factor=0.0, total_iters=max(1, steps - kept))
+    return SequentialLR(optimiser, [constant, falling], milestones=[kept])
