@@ -229,7 +229,7 @@ class Loop:
                 if name == self.job.method.exported:
                     assert isinstance(network, Segmenter)
                     save_model(self.job.folder / MODEL, network, self.job.method.model, **self.job.description)
-                else:
+                elif any(True for _ in network.parameters()):  # others serve the training alone
                     path = self.job.folder / NETWORKS / f"{name}.safetensors"
                     path.parent.mkdir(exist_ok=True)
                     save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)

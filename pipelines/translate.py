@@ -112,8 +112,10 @@ class Translate(Method):
             found.append("training.target_batch: must be at least 1, a translator learns from images of both domains")
         least, side = smallest_side(self.translator.halvings, self.translator.judge_layers), min(self._crop())
         if side < least:
-            size = "not set, nor is the size that images are read at" if side == 0 else f"{side} pixels at its shortest"
-            found.append(f"augment.crop_height, augment.crop_width: the crop must be {least} pixels or more, it is {size}")
+            size = f"its shorter side has {side}" if side else "neither it nor the size of the images is set"
+            found.append(
+                f"augment.crop_height, augment.crop_width: the crop must have {least} pixels a side, but {size}"
+            )
         return found
 
     def _crop(self) -> tuple[int, int]:
