@@ -23,7 +23,6 @@ from orchestrator.settings import ViewSettings
 from orchestrator.stages import Panels
 from orchestrator.tasks import run_tasks
 
-
 Columns = list[tuple[str, np.ndarray]]
 """Title and picture, H x W x 3, of each column of a panel."""
 

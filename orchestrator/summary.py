@@ -23,6 +23,7 @@ def build_summary(stages: list[Stage], context: Context) -> dict[str, Any]:
     """Gather the results of the stages of a finished run."""
     method, domains = context.method, context.domains
     by_role = {s.role: context.results[s.name] for s in stages if isinstance(s, Evaluate) and s.role != "round"}
+    translation = next((stage.name for stage in stages if isinstance(stage, Translation)), "")
     return {
         "schema": SCHEMA,
         "name": context.run.name,
@@ -38,7 +39,7 @@ def build_summary(stages: list[Stage], context: Context) -> dict[str, Any]:
         },
         "protocol": protocol(context),
         **{role: by_role[role] for role in ("source_only", "adapted") if role in by_role},
-        **{"translation": context.results[stage.name] for stage in stages if isinstance(stage, Translation)},
+        **({"translation": context.results[translation]} if translation else {}),
         "rounds": [_round(stage, stages, context) for stage in stages if isinstance(stage, Label)],
         "palette": dict(zip(domains.space.classes, map(list, domains.space.palette), strict=True)),
         "seconds": _seconds(context),
