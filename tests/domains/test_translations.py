@@ -30,9 +30,7 @@ from domains.translations import (
 )
 
 SOURCE = ToyCity("game", "train", 5, 32, 64)
-PAIR = PairSettings(
-    source=DomainSettings(count=5), target=DomainSettings(style="street", count=5), height=32, width=64
-)
+PAIR = PairSettings(source=DomainSettings(count=5), target=DomainSettings(style="street", count=5), height=32, width=64)
 CROP = AugmentSettings(crop_height=32, crop_width=64)
 
 
