@@ -104,7 +104,9 @@ class Loop:
         self.schedules = {name: make_schedule(raw[name], learning[name], span) for name in raw}
         self._writer = hold(job.folder / CHECKPOINTS) if self.accelerator.is_main_process else None
         self.step = self._resume(raw)
-        self.wrapped = {name: self.accelerator.prepare(net) for name, net in self.networks.items()}
+        self.wrapped = {
+            name: self.accelerator.prepare(net) if _has_weights(net) else net for name, net in self.networks.items()
+        }
         self.optimisers = {name: self.accelerator.prepare(optimiser) for name, optimiser in raw.items()}
         self._terms: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
@@ -229,11 +231,16 @@ class Loop:
                 if name == self.job.method.exported:
                     assert isinstance(network, Segmenter)
                     save_model(self.job.folder / MODEL, network, self.job.method.model, **self.job.description)
-                elif any(True for _ in network.parameters()):  # others serve the training alone
+                elif _has_weights(network):
                     path = self.job.folder / NETWORKS / f"{name}.safetensors"
                     path.parent.mkdir(exist_ok=True)
                     save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
         self.accelerator.wait_for_everyone()
+
+
+def _has_weights(network: nn.Module) -> bool:
+    """Whether it learns at all: one of buffers alone, a memory of the training, is neither wrapped nor handed on."""
+    return any(True for _ in network.parameters())
 
 
 def hold(folder: Path) -> IO[str]:

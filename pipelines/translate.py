@@ -64,7 +64,7 @@ class Translate(Method):
         default_factory=lambda: AugmentSettings(crop_height=256, crop_width=256, scale_min=1.0, scale_max=1.0)
     )
     translator: TranslatorSettings = field(default_factory=TranslatorSettings)
-    training: TrainSettings = field(default_factory=cyclegan_training)
+    train: TrainSettings = field(default_factory=cyclegan_training)
     cycle: Annotated[float, Ge(0)] = 10.0
     """lambda, weight of the cycle-consistency loss (Eq. 2, 3)."""
     identity: Annotated[float, Ge(0)] = 5.0
@@ -93,7 +93,7 @@ class Translate(Method):
                 name="translator",
                 step="both_directions",
                 networks=(*GENERATORS, *JUDGES, *POOLS),
-                settings=self.training,
+                settings=self.train,
                 target=TARGET,
                 uses=(self.translator, self.augment, self.cycle, self.identity),
             ),
@@ -108,8 +108,8 @@ class Translate(Method):
         found = super().problems()
         if self.pair.evaluation.kind != "none":
             found.append("pair.evaluation.kind: nothing is segmented here, so nothing is measured: say none")
-        if self.training.target_batch < 1:
-            found.append("training.target_batch: must be at least 1, a translator learns from images of both domains")
+        if self.train.target_batch < 1:
+            found.append("train.target_batch: must be at least 1, a translator learns from images of both domains")
         least, side = smallest_side(self.translator.halvings, self.translator.judge_layers), min(self._crop())
         if side < least:
             size = f"its shorter side has {side}" if side else "neither it nor the size of the images is set"
@@ -160,7 +160,7 @@ def _on_pair(setting: Setting) -> Translate:
         pair=replace(setting.pair, evaluation=UNMEASURED),
         augment=AugmentSettings(crop_height=64, crop_width=128, scale_min=1.0, scale_max=1.0),
         translator=TranslatorSettings(width=16, blocks=3, judge_width=16),
-        training=cyclegan_training(steps=3000, epochs=0, lr=5e-4, checkpoint_every=250),
+        train=cyclegan_training(steps=3000, epochs=0, lr=5e-4, checkpoint_every=250),
     )
 
 
@@ -174,7 +174,7 @@ def _published() -> Translate:
             label_space="cityscapes19",
         ),
         augment=AugmentSettings(crop_height=400, crop_width=400, scale_min=1.0, scale_max=1.0),
-        training=cyclegan_training(epochs=20),
+        train=cyclegan_training(epochs=20),
     )
 
 

@@ -24,7 +24,7 @@ def digests(run: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def words(tiny) -> list[str]:
     small = {"translator__width": 4, "translator__blocks": 1, "translator__judge_width": 4, "translator__pool": 2}
-    length = {"training__steps": 6, "training__checkpoint_every": 2, "training__log_every": 1}
+    length = {"train__steps": 6, "train__checkpoint_every": 2, "train__log_every": 1}
     found = tiny(Translate, **small, **length)
     place = found.index("--pair.evaluation.count")
     return found[:place] + found[place + 2 :]

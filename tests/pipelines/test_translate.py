@@ -120,7 +120,7 @@ def test_discriminators_are_shown_what_the_pool_gives_back():
 
 
 def test_a_network_without_weights_has_an_optimiser_and_a_schedule_that_do_nothing():
-    settings = METHOD.training
+    settings = METHOD.train
     optimiser = make_optimiser(METHOD, "pool_target", METHOD.networks(12)["pool_target"], settings)
     schedule = make_schedule(optimiser, settings, 10)
     optimiser.step()
@@ -156,7 +156,7 @@ def test_rate_is_constant_and_then_falls_in_a_straight_line_to_nothing(share, st
 
 def test_published_settings_are_those_of_the_paper():
     for made in (Translate(), PRESETS["gta5-cityscapes"]()):
-        training = made.training
+        training = made.train
         assert (training.optimiser, training.lr, training.momentum, training.beta2) == ("adam", 2e-4, 0.5, 0.999)
         assert (training.source_batch, training.target_batch, training.head_multiplier) == (1, 1, 1)
         assert (training.schedule, training.constant_share, training.weight_decay) == ("constant_linear", 0.5, 0)
@@ -164,7 +164,7 @@ def test_published_settings_are_those_of_the_paper():
         assert made.translator == TranslatorSettings(
             width=64, blocks=9, halvings=2, judge_width=64, judge_layers=3, pool=50
         )
-    assert (Translate().training.epochs, Translate().augment.crop_height) == (200, 256)
+    assert (Translate().train.epochs, Translate().augment.crop_height) == (200, 256)
 
 
 @pytest.mark.parametrize(
@@ -173,8 +173,8 @@ def test_published_settings_are_those_of_the_paper():
         ({"augment": AugmentSettings(crop_height=20, crop_width=64)}, "24 pixels a side, but its shorter side has 20"),
         ({"augment": AugmentSettings(crop_height=0, crop_width=0), "pair": PairSettings()}, "neither it nor"),
         ({"pair": PairSettings(evaluation=DomainSettings(style="street", split="val"))}, "pair.evaluation.kind"),
-        ({"training": dataclasses.replace(METHOD.training, target_batch=0)}, "training.target_batch"),
-        ({"training": dataclasses.replace(METHOD.training, epochs=0)}, "training: steps and epochs are both 0"),
+        ({"train": dataclasses.replace(METHOD.train, target_batch=0)}, "train.target_batch"),
+        ({"train": dataclasses.replace(METHOD.train, epochs=0)}, "train: steps and epochs are both 0"),
     ],
 )
 def test_impossible_combinations_are_named(changes, said):
