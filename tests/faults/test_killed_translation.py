@@ -68,7 +68,7 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(desk, words, undisturbed
     assert digests(run) == digests(undisturbed)
 
 
-def test_drsl_trains_on_the_translations_of_a_run_and_notices_when_they_change(desk, tiny, undisturbed):
+def test_drsl_trains_on_the_translations_of_a_run_and_notices_when_they_are_gone(desk, tiny, undisturbed):
     words = tiny(
         source__steps=2,
         adapt__steps=2,
@@ -83,7 +83,6 @@ def test_drsl_trains_on_the_translations_of_a_run_and_notices_when_they_change(d
     words = [*words[:place], *words[place + 2 :], "--name", "with-translations"]
     desk.start("drsl", *words).ends()
     assert (desk.runs / "with-translations" / "model" / "model.safetensors").exists()
-    assert "adapt-0: done before" in desk.start("drsl", *words).ends()
     manifest = next(undisturbed.glob("stages/*-translation/manifest.json"))
     hidden = manifest.with_suffix(".hidden")
     manifest.rename(hidden)
