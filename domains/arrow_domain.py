@@ -7,9 +7,8 @@ Shapes: H, W pixels. Images are uint8 RGB 3xHxW; labels uint8 HxW class ids, 255
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,11 +19,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from domains.arrow import open_table, sha256_of, write_rows, write_text
+from domains.arrow import sha256_of, write_rows
 from domains.errors import DataError
-from domains.folder import nearest, require
+from domains.folder import require
 from domains.labels import LabelSpace
-from domains.shards import MANIFEST, compress_plane, identity, read_plane
+from domains.shards import compress_plane, read_plane
+from domains.store import Shards, identity_features, read_store_manifest
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -65,7 +65,7 @@ def image_features(encoding: Encoding, *, labelled: bool) -> Features:
     """
     from datasets import Features, Image, Value
 
-    columns = {**identity(), "image": Image() if encoding == "jpeg" else Value("binary")}
+    columns = {**identity_features(), "image": Image() if encoding == "jpeg" else Value("binary")}
     return Features({**columns, "label": Value("binary")} if labelled else columns)
 
 
@@ -77,31 +77,13 @@ def write_images(
     return write_rows(path, columns, image_features(encoding, labelled=labelled), metadata, batch_rows=1)
 
 
-def write_domain(folder: Path, manifest: DomainManifest) -> None:
-    """Write the manifest of a store, after all its shards: its presence says that the store is complete."""
-    write_text(folder / MANIFEST, json.dumps({"schema": 1, **asdict(manifest)}, indent=2) + "\n")
-
-
 def read_domain(folder: Path) -> DomainManifest:
     """Read the manifest of a store.
 
     Raises:
         DataError: if it is missing, broken, of another schema or of another kind of store.
     """
-    path = folder / MANIFEST
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["schema"] != 1:
-            raise DataError(f"{path} was written by another version: write the shards again")
-        return DomainManifest(**{field.name: content[field.name] for field in fields(DomainManifest)})
-    except FileNotFoundError as error:
-        hint = "" if folder.is_dir() else nearest(folder)
-        raise DataError(
-            f"{folder} holds no complete shards of images: {MANIFEST} is missing{hint}; "
-            "write them with the verb prepare and --shards"
-        ) from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is not the manifest of shards of images: {error}") from error
+    return read_store_manifest(folder, DomainManifest, "shards of images", "the verb prepare writes them with --shards")
 
 
 class ArrowReader:
@@ -127,7 +109,7 @@ class ArrowReader:
                 f"{folder}: {len(bad)} of {len(self.manifest.shards)} shards are missing or differ from the manifest: "
                 f"{first}; the verb prepare that wrote them writes these anew"
             )
-        self._chosen = None if ids is None else require(ids, self._places, f"no image in {folder}")
+        self._chosen = None if ids is None else require(ids, self._shards.places, f"no image in {folder}")
 
     def __getstate__(self) -> dict[str, object]:
         return {"folder": self.folder, "_chosen": self._chosen}
@@ -138,7 +120,7 @@ class ArrowReader:
     @property
     def ids(self) -> tuple[str, ...]:
         """Name of every image."""
-        return tuple(self._places) if self._chosen is None else self._chosen
+        return tuple(self._shards.places) if self._chosen is None else self._chosen
 
     @cached_property
     def manifest(self) -> DomainManifest:
@@ -183,20 +165,15 @@ class ArrowReader:
 
     def _row(self, index: int) -> tuple[pa.Table, int]:
         shard, row = self._order[index]
-        return self._tables[shard], row
+        return self._shards.tables[shard], row
 
     @cached_property
     def _order(self) -> list[tuple[int, int]]:
-        return [self._places[id] for id in self.ids]
+        return [self._shards.places[id] for id in self.ids]
 
     @cached_property
-    def _tables(self) -> list[pa.Table]:
-        return [open_table(self.folder / name) for name in self.manifest.shards]
-
-    @cached_property
-    def _places(self) -> dict[str, tuple[int, int]]:
-        ids = [table.column("id").to_pylist() for table in self._tables]
-        return {id: (shard, row) for shard, names in enumerate(ids) for row, id in enumerate(names)}
+    def _shards(self) -> Shards:
+        return Shards(self.folder, tuple(self.manifest.shards))
 
 
 def _columns(row: Row, encoding: Encoding, quality: int) -> dict[str, object]:

@@ -20,6 +20,7 @@ from domains.mapillary import mapillary
 from domains.samples import Cached, Mapped, Reader, Resized, ResizedImages, Subset
 from domains.settings import AugmentSettings, DomainSettings, IsaSettings, PairSettings
 from domains.synthia import synthia
+from domains.translations import TranslatedByRun
 from losses.ignore import IGNORE
 
 CACHE_BYTES = 512 * 2**20
@@ -94,8 +95,7 @@ def open_reader(
     """
     decoded = (height, width) if resize_labels or settings.kind == "toycity" else (0, 0)
     reader = _open(settings, space or label_space(ANY_SPACE), Path(root).absolute(), *decoded, problems)
-    if settings.count and settings.kind != "toycity":
-        reader = Subset(reader, range(min(settings.count, len(reader))))
+    reader = _counted(reader, settings)
     reader = Resized(reader, height, width) if resize_labels else ResizedImages(reader, height, width)
     if space and reader.has_labels and reader.space != space:
         reader = Mapped(reader, space)
@@ -103,13 +103,12 @@ def open_reader(
 
 
 def open_translated(reader: Reader, settings: IsaSettings, root: str, height: int = 0, width: int = 0) -> Reader:
-    """Open the translated copies of a source domain that `IsaSettings.folder` holds.
+    """Open the copies of a source domain that were translated beforehand, into a folder or by a run.
 
     Raises:
-        DataError: if the folder is missing or lacks an image.
+        DataError: if they are missing or lack an image.
     """
-    folder = Path(root).absolute() / settings.folder
-    return Cached(Translated(reader, folder, height, width), CACHE_BYTES)
+    return Cached(_translated(reader, settings, Path(root).absolute(), height, width), CACHE_BYTES)
 
 
 def check_settings(settings: DomainSettings, root: str, *, complete: bool = True) -> list[str]:
@@ -163,9 +162,16 @@ def check_pair(pair: PairSettings, augment: AugmentSettings, isa: IsaSettings, r
         if name in readers and not readers[name].has_labels:
             problems.append(f"{name}: this domain needs labels: {how_to_label(domains[name], root)}")
     problems += _space_problems({name: reader for name, reader in readers.items() if reader.has_labels}, space)
-    if isa.ratio > 0 and isa.translator == "folder" and not broken["source"] and "source" not in absent:
-        problems += _translation_problems(pair.source, isa, space, root)
+    if isa.ratio > 0 and isa.beforehand and not broken["source"] and "source" not in absent:
+        problems += _translation_problems(pair, isa, space, root)
     return problems
+
+
+def _counted(reader: Reader, settings: DomainSettings) -> Reader:
+    """The first images of a domain, as many as are wanted."""
+    if settings.count and settings.kind != "toycity":
+        return Subset(reader, range(min(settings.count, len(reader))))
+    return reader
 
 
 def _open(
@@ -230,9 +236,18 @@ def _space_problems(labelled: dict[str, Reader], space: LabelSpace) -> list[str]
     return problems
 
 
-def _translation_problems(source: DomainSettings, isa: IsaSettings, space: LabelSpace, root: str) -> list[str]:
+def _translated(reader: Reader, isa: IsaSettings, root: Path, height: int, width: int) -> Reader:
+    if isa.translator == "run":
+        return TranslatedByRun(reader, Path(isa.run), height, width)
+    return Translated(reader, root / isa.folder, height, width)
+
+
+def _translation_problems(pair: PairSettings, isa: IsaSettings, space: LabelSpace, root: str) -> list[str]:
+    if not (isa.run if isa.translator == "run" else isa.folder):
+        return []  # said before
     try:
-        Translated(_open(source, space, Path(root), 0, 0), Path(root) / isa.folder)
+        source = _counted(_open(pair.source, space, Path(root), 0, 0), pair.source)
+        _translated(source, isa, Path(root), *pair.size_of(pair.source))
     except DataError as error:
         return [f"translated source images: {error}"]
     return []
@@ -280,4 +295,6 @@ def _isa_problems(isa: IsaSettings) -> list[str]:
         problems.append(f"fourier_beta must lie in [0, 0.5], got {isa.fourier_beta}")
     if isa.translator == "folder" and not isa.folder:
         problems.append("translator folder needs the folder of the translated source images")
+    if isa.translator == "run" and not isa.run:
+        problems.append("translator run needs the folder of the run that translated the source images (isa.run)")
     return problems

@@ -22,7 +22,7 @@ DomainKind = Literal[
     "none",
 ]
 Condition = Literal["usual", "fog", "night", "rain", "snow", "twilight", "day"]
-Translator = Literal["none", "statistics", "fourier", "folder"]
+Translator = Literal["none", "statistics", "fourier", "folder", "run"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +120,16 @@ class IsaSettings:
     ratio: float = 0.5
     """Share of the source images that are replaced by their translation; 0 = off."""
     translator: Translator = "statistics"
-    """Colour moments (statistics), low frequencies (fourier), or images translated beforehand (folder)."""
+    """Colour moments (statistics), low frequencies (fourier), or images translated beforehand: those of a folder, or
+    those that a finished run of pipelines/translate.py wrote (run)."""
     fourier_beta: float = 0.05
     """Half-side of the square of swapped frequencies as a share of the shorter image side, in [0, 0.5]."""
     folder: str = ""
     """Folder of translated source images with the ids of the source, relative to the data root."""
+    run: str = ""
+    """Folder of the run whose translations are used."""
+
+    @property
+    def beforehand(self) -> bool:
+        """Whether the images are there before the run begins, and are read like its domains."""
+        return self.translator in ("folder", "run")

@@ -1,15 +1,13 @@
-"""Shards of pseudo-labels and scores, and the verified store that training reads.
+"""Shards of pseudo-labels and scores, and the verified store (`domains.store`) that training reads.
 
-A store is a folder of Arrow shards and a manifest, written last, that holds their sha256 and how they were made.
 Shapes: K classes, H, W pixels, h, w the grid of the scores.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,14 +17,20 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from domains.arrow import open_table, sha256_of, write_rows, write_text
+from domains.arrow import open_table, write_rows
 from domains.errors import DataError
 from domains.selection import SoftLabel
+from domains.store import (
+    Shards,
+    changed_shards,
+    identity_features,
+    read_store_manifest,
+    require_intact,
+    write_store_manifest,
+)
 
 if TYPE_CHECKING:
-    from datasets import Features, Value
-
-MANIFEST = "manifest.json"
+    from datasets import Features
 
 _CODEC = pa.Codec("zstd", compression_level=1)
 
@@ -35,22 +39,14 @@ def label_features() -> Features:
     """Columns of a label shard; `label` is the raw uint8 plane, compressed with zstd."""
     from datasets import Features, Value
 
-    return Features({**identity(), "label": Value("binary")})
+    return Features({**identity_features(), "label": Value("binary")})
 
 
 def score_features() -> Features:
     """Columns of a score shard; `logits` holds the raw float16 arrays of `shapes` end to end, compressed with zstd."""
     from datasets import Features, List, Value
 
-    return Features({**identity(), "shapes": List(List(Value("int32"))), "logits": Value("binary")})
-
-
-def identity() -> dict[str, Value]:
-    """Columns that say what a row is of."""
-    # Imported where shards are written: it takes seconds, and training workers only read.
-    from datasets import Value
-
-    return {"id": Value("string"), "index": Value("int64"), "height": Value("int32"), "width": Value("int32")}
+    return Features({**identity_features(), "shapes": List(List(Value("int32"))), "logits": Value("binary")})
 
 
 @dataclass(frozen=True)
@@ -144,7 +140,7 @@ def read_score(table: pa.Table, row: int) -> ScoreRow:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest of a store, after all its shards: its presence says that the store is complete."""
-    write_text(folder / MANIFEST, json.dumps({"schema": 1, **asdict(manifest)}, indent=2) + "\n")
+    write_store_manifest(folder, manifest)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -153,16 +149,7 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         DataError: if it is missing, broken or of another schema.
     """
-    path = folder / MANIFEST
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["schema"] != 1:
-            raise DataError(f"{path} was written by another version: label this domain again")
-        return Manifest(**{field.name: content[field.name] for field in fields(Manifest)})
-    except FileNotFoundError as error:
-        raise DataError(f"{folder} holds no complete pseudo-labels: {MANIFEST} is missing") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is not a manifest of pseudo-labels: {error}") from error
+    return read_store_manifest(folder, Manifest, "pseudo-labels", "label this domain again")
 
 
 def verify(folder: Path) -> list[str]:
@@ -172,11 +159,7 @@ def verify(folder: Path) -> list[str]:
         DataError: if there is no valid manifest.
     """
     manifest = read_manifest(folder)
-    return [
-        name
-        for name, digest in {**manifest.shards, **manifest.scores}.items()
-        if not (folder / name).is_file() or sha256_of(folder / name) != digest
-    ]
+    return changed_shards(folder, {**manifest.shards, **manifest.scores})
 
 
 class PseudoLabels:
@@ -189,10 +172,7 @@ class PseudoLabels:
     """
 
     def __init__(self, folder: Path) -> None:
-        bad = verify(folder)
-        if bad:
-            first = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
-            raise DataError(f"{folder}: {len(bad)} shards are missing or differ from the manifest: {first}")
+        require_intact(folder, verify(folder))
         self.folder = folder
 
     def __getstate__(self) -> dict[str, Path]:
@@ -206,7 +186,7 @@ class PseudoLabels:
     @property
     def ids(self) -> tuple[str, ...]:
         """Ids of the labelled images, in the order of the shards."""
-        return tuple(self._places)
+        return tuple(self._labels.places)
 
     def label(self, id: str) -> Tensor:
         """Return the pseudo-label of an image.
@@ -217,33 +197,28 @@ class PseudoLabels:
         Raises:
             DataError: if the image has none.
         """
-        if id not in self._places:
+        if id not in self._labels.places:
             raise DataError(f"{self.folder} holds no pseudo-label of {id!r}: label this domain again")
-        shard, row = self._places[id]
-        return read_plane(self._tables[shard], row)
+        shard, row = self._labels.places[id]
+        return read_plane(self._labels.tables[shard], row)
 
     def soft_label(self, id: str) -> SoftLabel | None:
         """Return the soft pseudo-label of an image; None where labels are hard."""
         manifest = self.manifest
         if not manifest.softness:
             return None
-        shard, row = self._places[id]
+        shard, row = self._labels.places[id]
         scores = read_score(self._score_tables[shard], row)
         thresholds = np.array(list(manifest.thresholds.values()))
         return SoftLabel(scores.views, (scores.height, scores.width), thresholds, manifest.softness)
 
     @cached_property
-    def _tables(self) -> list[pa.Table]:
-        return [open_table(self.folder / name) for name in self.manifest.shards]
+    def _labels(self) -> Shards:
+        return Shards(self.folder, tuple(self.manifest.shards))
 
     @cached_property
     def _score_tables(self) -> list[pa.Table]:
-        return [open_table(self.folder / name) for name in self.manifest.scores]
-
-    @cached_property
-    def _places(self) -> dict[str, tuple[int, int]]:
-        ids = [table.column("id").to_pylist() for table in self._tables]
-        return {id: (shard, row) for shard, names in enumerate(ids) for row, id in enumerate(names)}
+        return Shards(self.folder, tuple(self.manifest.scores)).tables
 
 
 def _label_columns(row: LabelRow) -> dict[str, object]:

@@ -78,7 +78,7 @@ def mix_translated(
     """Replace a random share of the source images by translations towards random target images of the batch.
 
     At a ratio of 0.5 this equals drawing from the union of the originals and their translations, as DRSL does.
-    Images translated beforehand come from their own reader (translator "folder") and pass through unchanged.
+    Images translated beforehand come from their own reader and pass through unchanged.
 
     Args:
         source_B3HW: float images in [0, 1].
@@ -92,7 +92,7 @@ def mix_translated(
     count = source_B3HW.shape[0]
     drawn_B = torch.rand(count, generator=generator) < settings.ratio
     reference_B = torch.randint(target_B3HW.shape[0], (count,), generator=generator)
-    if settings.translator in ("none", "folder") or not bool(drawn_B.any()):
+    if settings.translator == "none" or settings.beforehand or not bool(drawn_B.any()):
         return source_B3HW
     chosen_N = drawn_B.nonzero().flatten().to(source_B3HW.device)
     reference_N = reference_B[drawn_B].to(target_B3HW.device)

@@ -10,11 +10,13 @@ import torch
 from models.backbones import build_encoder, stage_channels
 from models.deeplab import DilatedSum
 from models.discriminator import AsppDiscriminator, PatchDiscriminator
+from models.image_pool import ImagePool
 from models.mmdl import MmdlHead
 from models.pretrained import load_encoder
 from models.reconstruction import Decoder
 from models.segmenter import Segmenter
-from models.settings import DiscriminatorSettings, MmdlSettings, SegmenterSettings
+from models.settings import DiscriminatorSettings, MmdlSettings, SegmenterSettings, TranslatorSettings
+from models.translator import Generator, PatchJudge
 
 
 @contextmanager
@@ -81,3 +83,20 @@ def build_decoder(settings: SegmenterSettings, width: int, seed: int) -> Decoder
     """An untrained decoder that reconstructs the image from the features of such a segmenter."""
     with _seeded(seed):
         return Decoder(stage_channels(settings)[-1], width, settings.output_stride)
+
+
+def build_generator(settings: TranslatorSettings, seed: int) -> Generator:
+    """An untrained network that translates images."""
+    with _seeded(seed):
+        return Generator(settings.width, settings.blocks, settings.halvings)
+
+
+def build_judge(settings: TranslatorSettings, seed: int) -> PatchJudge:
+    """An untrained discriminator of real and translated images."""
+    with _seeded(seed):
+        return PatchJudge(settings.judge_width, settings.judge_layers)
+
+
+def build_pool(settings: TranslatorSettings, height: int, width: int) -> ImagePool:
+    """An empty memory of translated images of one size."""
+    return ImagePool(settings.pool, height, width)

@@ -169,3 +169,34 @@ class DiscriminatorSettings:
             raise ValueError(f"layers must be patch or aspp, got {self.layers!r}")
         if self.width < 1:
             raise ValueError(f"width must be at least 1, got {self.width}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslatorSettings:
+    """The networks of CycleGAN: two generators and two judges of patches.
+
+    Raises:
+        ValueError: if a value is out of its range.
+    """
+
+    width: int = 64
+    """Channels after a generator's first convolution; every halving of the size doubles them (paper: 64)."""
+    blocks: int = 9
+    """Residual blocks of a generator (paper: 6 for crops of 128 pixels, 9 for larger ones)."""
+    halvings: int = 2
+    """Times that a generator halves the size before these blocks (paper: 2)."""
+    judge_width: int = 64
+    """Channels after a discriminator's first convolution (paper: 64)."""
+    judge_layers: int = 3
+    """Strided convolutions of a discriminator: a score sees 70x70 pixels with 3 (paper), 34x34 with 2, 16x16 with 1."""
+    pool: int = 50
+    """Translated images that each discriminator is shown again (paper: 50); 0: none."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        for name in ("width", "blocks", "judge_width", "judge_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("halvings", "pool"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")

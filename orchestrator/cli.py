@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from domains.settings import IsaSettings
 from orchestrator.config import Presets, flatten, parse_flags, read_file, usable_settings
 from orchestrator.errors import Interrupted, StageFailed, UserError
 from orchestrator.files import read_json
@@ -205,6 +206,10 @@ def _absolute(settings: Method) -> Method:
     if settings.model.local:
         weights = str(Path(settings.model.weights).expanduser().resolve())
         settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, weights=weights))
+    for name, value in vars(settings).items():
+        if isinstance(value, IsaSettings) and value.run:
+            isa = dataclasses.replace(value, run=str(Path(value.run).expanduser().resolve()))
+            settings = dataclasses.replace(settings, **{name: isa})
     return settings
 
 

@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ConstantLR, LRScheduler, PolynomialLR
+from torch.optim.lr_scheduler import ConstantLR, LinearLR, LRScheduler, PolynomialLR, SequentialLR
 from torch.utils.data import DataLoader
 
 from domains.feed import Feed
@@ -108,7 +108,9 @@ class Loop:
         self.schedules = {name: make_schedule(raw[name], learning[name], span) for name in raw}
         self._writer = hold(job.folder / CHECKPOINTS) if self.accelerator.is_main_process else None
         self.step = self._resume(raw)
-        self.wrapped = {name: self.accelerator.prepare(net) for name, net in self.networks.items()}
+        self.wrapped = {
+            name: self.accelerator.prepare(net) if _has_weights(net) else net for name, net in self.networks.items()
+        }
         self.optimisers = {name: self.accelerator.prepare(optimiser) for name, optimiser in raw.items()}
         self._terms: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
@@ -256,11 +258,16 @@ class Loop:
                 if name == self.job.method.exported:
                     assert isinstance(network, Segmenter)
                     save_model(self.job.folder / MODEL, network, self.job.method.model, **self.job.description)
-                else:
+                elif _has_weights(network):
                     path = self.job.folder / NETWORKS / f"{name}.safetensors"
                     path.parent.mkdir(exist_ok=True)
                     save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
         self.accelerator.wait_for_everyone()
+
+
+def _has_weights(network: nn.Module) -> bool:
+    """Whether it learns at all: one of buffers alone, a memory of the training, is neither wrapped nor handed on."""
+    return any(True for _ in network.parameters())
 
 
 def hold(folder: Path) -> IO[str]:
@@ -296,4 +303,9 @@ def make_schedule(optimiser: torch.optim.Optimizer, settings: OptimiserSettings,
     """The learning-rate schedule, stepped once an optimiser step."""
     if settings.schedule == "poly":
         return PolynomialLR(optimiser, total_iters=max(1, steps), power=settings.power)
-    return ConstantLR(optimiser, factor=1.0, total_iters=1)
+    constant = ConstantLR(optimiser, factor=1.0, total_iters=1)
+    if settings.schedule == "constant":
+        return constant
+    kept = int(settings.constant_share * steps)
+    falling = LinearLR(optimiser, start_factor=1.0, end_factor=0.0, total_iters=max(1, steps - kept))
+    return SequentialLR(optimiser, [constant, falling], milestones=[kept])

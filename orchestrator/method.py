@@ -51,7 +51,7 @@ class Method:
     name: ClassVar[str]
     """Short name; run folders begin with it."""
     exported: ClassVar[str] = "segmenter"
-    """The network that is evaluated, labels, and leaves the run as `model/`."""
+    """The network that is evaluated, labels, and leaves the run as `model/`; "": there is no such network."""
     oracle: ClassVar[bool] = False
     """True where target labels are used for training; marked in every output."""
 

@@ -93,6 +93,7 @@ def _page(run: Path) -> str:
     parts = {
         "summary": summary,
         "title": summary.title or summary.method,
+        "moved": summary.translation,
         "gain": _gain(summary.result and summary.result.miou, summary.baseline and summary.baseline.miou),
         "rows": _class_rows(summary),
         "measured": sum(row.adapted is not None for row in _class_rows(summary)),

@@ -69,6 +69,21 @@ class Round(BaseModel):
     pseudo_label_accuracy: dict[str, Number] | None = None
 
 
+class Colours(BaseModel):
+    """Mean and standard deviation of red, green and blue over the pixels of a domain, in grey values of 0 to 255."""
+
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+
+
+class Translated(BaseModel):
+    """What a translation of the source images did to their colours."""
+
+    images: int
+    colours: dict[str, Colours] = {}
+    distance: dict[str, Number] = {}
+
+
 class Summary(BaseModel):
     """`summary.json`, schema 1; unknown keys are left alone so that newer runs stay readable."""
 
@@ -83,6 +98,7 @@ class Summary(BaseModel):
     protocol: Protocol = Protocol()
     source_only: Scores | None = None
     adapted: Scores | None = Field(None, validation_alias=AliasChoices("adapted", "result"))
+    translation: Translated | None = None
     rounds: tuple[Round, ...] = ()
     seconds: dict[str, Number] = {}
     palette: dict[str, tuple[Byte, Byte, Byte]] = {}

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from domains.settings import DomainSettings, PairSettings
+from domains.translations import translations_record
 from models.pretrained import pretrained_record
-from orchestrator import environment, evaluation, labelling, panels, statistics, training
+from orchestrator import environment, evaluation, labelling, panels, statistics, training, translation
 from orchestrator.checkpoints import newest_verified
 from orchestrator.company import Company
 from orchestrator.context import Context, open_domains
@@ -31,13 +32,14 @@ from orchestrator.runfolder import (
     finished_stage,
     reuse_stage,
 )
-from orchestrator.stages import Evaluate, Label, Panels, Stage, Statistics, Train
+from orchestrator.stages import Evaluate, Label, Panels, Stage, Statistics, Train, Translation
 from orchestrator.summary import build_summary, config_of, show_result
 
 RUNNERS: dict[type, Callable[[Any, Context], dict[str, Any]]] = {
     Train: training.run,
     Label: labelling.run,
     Statistics: statistics.run,
+    Translation: translation.run,
     Evaluate: evaluation.run,
     Panels: panels.run,
 }
@@ -162,6 +164,8 @@ def _fingerprints(stages: list[Stage], method: Method) -> dict[str, str]:
             spec |= pretrained  # the content: what a path names can change
             spec["method"] = "" if stage.common else method.name
             spec |= {"validation": dataclasses.asdict(method.validation)} if method.validation.times else {}
+            if record := translations_record(stage.translated):
+                spec["translations"] = record
         found[stage.name] = fingerprint_of(spec, [found[name] for name in stage.needs])
     return found
 
@@ -174,15 +178,18 @@ def _domains_of(stage: Stage, pair: PairSettings) -> list[DomainSettings]:
         return [pair.source, *([pair.target] if stage.target else [])]
     if isinstance(stage, Statistics):
         return [pair.source]
+    if isinstance(stage, Translation) or (isinstance(stage, Panels) and stage.translated):
+        return [pair.source, pair.target]
     return [pair.target]
 
 
 def _conclude(home: RunFolder, stages: list[Stage], context: Context) -> Path:
-    last = next(stage for stage in reversed(stages) if isinstance(stage, Train))
-    partial = home.path / ".model.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(context.folders[last.name] / MODEL, partial)
-    shutil.rmtree(home.path / MODEL, ignore_errors=True)
-    partial.replace(home.path / MODEL)
+    if context.method.exported:
+        last = next(stage for stage in reversed(stages) if isinstance(stage, Train))
+        partial = home.path / ".model.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(context.folders[last.name] / MODEL, partial)
+        shutil.rmtree(home.path / MODEL, ignore_errors=True)
+        partial.replace(home.path / MODEL)
     write_json(home.path / "summary.json", build_summary(stages, context))
     return write_report(home.path)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -49,10 +49,12 @@ class OptimiserSettings:
     """Second beta of Adam and AdamW."""
     weight_decay: Annotated[float, Ge(0)] = 5e-4
     """L2 penalty (SGD, Adam) or decoupled decay (AdamW)."""
-    schedule: Literal["poly", "constant"] = "poly"
-    """poly: lr * (1 - step / steps) ** power; constant: lr."""
+    schedule: Literal["poly", "constant", "constant_linear"] = "poly"
+    """poly: lr * (1 - step / steps) ** power; constant: lr; constant_linear: lr, then in a straight line to 0."""
     power: Annotated[float, Gt(0)] = 0.9
     """Exponent of the poly schedule."""
+    constant_share: Annotated[float, Ge(0), Lt(1)] = 0.5
+    """Share of the steps before the rate of constant_linear falls."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from domains.arrow import intact_digest
-from domains.arrow_domain import DomainManifest, Encoding, Row, read_domain, write_domain, write_images
+from domains.arrow_domain import DomainManifest, Encoding, Row, read_domain, write_images
 from domains.errors import DataError
 from domains.samples import Reader
-from domains.shards import MANIFEST
+from domains.store import MANIFEST, write_store_manifest
 from orchestrator.errors import UserError
 from orchestrator.files import digest_of
 from orchestrator.progress import Progress
@@ -98,7 +98,7 @@ def write_shards(
     digests = {shard.path.name: fresh.get(shard.path) or str(shard.digest) for shard in shards}
     how_stored = f"jpeg {quality}" if encoding == "jpeg" else "raw"
     space = reader.space.to_json()
-    write_domain(folder, DomainManifest(len(reader), reader.has_labels, space, how_stored, digests))
+    write_store_manifest(folder, DomainManifest(len(reader), reader.has_labels, space, how_stored, digests))
     for path in folder.glob("images-*.arrow*"):  # of an earlier, larger domain
         if path.name.removesuffix(".sha256") not in digests:
             path.unlink()

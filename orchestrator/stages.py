@@ -83,6 +83,22 @@ class Statistics:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Translation:
+    """Translate every source image with a trained network and keep the results (`orchestrator.translation`)."""
+
+    name: str
+    by: str
+    """Training stage whose network translates."""
+    network: str
+    """Its name; it maps images in [0, 1] to images in [0, 1] of the same size."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Stages whose output this one reads."""
+        return (self.by,)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluate:
     """Measure a model on the evaluation domain, under the protocol of the run (`orchestrator.evaluation`)."""
 
@@ -104,15 +120,18 @@ class Panels:
     """Draw a fixed set of target images with what each model makes of them (`orchestrator.panels`)."""
 
     name: str
-    models: tuple[tuple[str, str], ...]
+    models: tuple[tuple[str, str], ...] = ()
     """(title, training stage) of each column of predictions."""
     labels: tuple[str, str] | None = None
     """(title, labelling stage) of the pseudo-label column."""
+    translated: str = ""
+    """Translation stage: source images and what it made of them are drawn in place of target images."""
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Stages whose output this one reads."""
-        return (*(stage for _, stage in self.models), *((self.labels[1],) if self.labels else ()))
+        drawn = (*(stage for _, stage in self.models), *((self.labels[1],) if self.labels else ()))
+        return (*drawn, self.translated) if self.translated else drawn
 
 
-Stage = Train | Label | Statistics | Evaluate | Panels
+Stage = Train | Label | Statistics | Translation | Evaluate | Panels

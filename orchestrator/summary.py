@@ -9,7 +9,7 @@ from orchestrator.context import Context, describe, protocol
 from orchestrator.method import Method
 from orchestrator.progress import Progress
 from orchestrator.runfolder import ledger
-from orchestrator.stages import Evaluate, Label, Stage
+from orchestrator.stages import Evaluate, Label, Stage, Translation
 
 SCHEMA = 1
 
@@ -23,6 +23,7 @@ def build_summary(stages: list[Stage], context: Context) -> dict[str, Any]:
     """Gather the results of the stages of a finished run."""
     method, domains = context.method, context.domains
     by_role = {s.role: context.results[s.name] for s in stages if isinstance(s, Evaluate) and s.role != "round"}
+    translation = next((stage.name for stage in stages if isinstance(stage, Translation)), "")
     return {
         "schema": SCHEMA,
         "name": context.run.name,
@@ -38,6 +39,7 @@ def build_summary(stages: list[Stage], context: Context) -> dict[str, Any]:
         },
         "protocol": protocol(context),
         **{role: by_role[role] for role in ("source_only", "adapted") if role in by_role},
+        **({"translation": context.results[translation]} if translation else {}),
         "rounds": [_round(stage, stages, context) for stage in stages if isinstance(stage, Label)],
         "palette": dict(zip(domains.space.classes, map(list, domains.space.palette), strict=True)),
         "seconds": _seconds(context),
@@ -54,10 +56,19 @@ def show_result(stage: Stage, result: dict[str, Any], context: Context) -> None:
         measured = result["pseudo_label_miou"]
         quality = "" if measured is None else f", mIoU of the labels {measured:.3f}"
         context.progress.say(f"{stage.name}: {result['coverage']:.1%} of the target's pixels labelled{quality}")
+    elif isinstance(stage, Translation):
+        before, after = result["distance"]["source"], result["distance"]["translated"]
+        context.progress.say(
+            f"{stage.name}: {result['images']} source images; their colours were {before:.1f} grey values from the "
+            f"target's, now {after:.1f}"
+        )
 
 
 def show_summary(summary: dict[str, Any], progress: Progress) -> None:
-    """Print the closing table: IoU of each class before and after."""
+    """Print the closing table: IoU of each class before and after, or the colours of a translation."""
+    if translation := summary.get("translation"):
+        _show_colours(translation, progress)
+        return
     before, after = summary.get("source_only"), summary.get("adapted")
     parts = [part for part in (before, after) if part]
     if not parts:
@@ -78,6 +89,18 @@ def show_summary(summary: dict[str, Any], progress: Progress) -> None:
     rows.append(["mean IoU", *cells([part["miou"] for part in parts])])
     title = f"IoU on {summary['pair']['evaluation']} ({summary['protocol']['name']})"
     progress.table(title + (" - trained on target labels (oracle)" if summary["oracle"] else ""), columns, rows)
+
+
+def _show_colours(translation: dict[str, Any], progress: Progress) -> None:
+    """Print mean and deviation of every channel of each domain, and how far the target's are."""
+    rows = []
+    for name, moments in translation["colours"].items():
+        pairs = zip(moments["mean"], moments["deviation"], strict=True)
+        distance = translation["distance"].get(name)
+        cells = (f"{mean:.1f} ± {deviation:.1f}" for mean, deviation in pairs)
+        rows.append([name, *cells, "" if distance is None else f"{distance:.1f}"])
+    columns = ["", "red", "green", "blue", "distance to the target"]
+    progress.table("Colours in grey values of 0 to 255, mean ± standard deviation over pixels", columns, rows)
 
 
 def _round(stage: Label, stages: list[Stage], context: Context) -> dict[str, Any]:

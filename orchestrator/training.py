@@ -81,7 +81,7 @@ def make_job(stage: Train, context: Context) -> loop.TrainJob:
         mining = Mining(rare_classes(labels.manifest, stage.rare), stage.mining) if stage.mining else None
     settings, isa, pair = stage.settings, stage.translated, method.pair
     translated = None
-    if isa and isa.translator == "folder":
+    if isa and isa.ratio > 0 and isa.beforehand:
         translated = Unlabelled(open_translated(domains.source.reader, isa, method.root, *pair.size_of(pair.source)))
     feed = Feed(
         domains.source,

@@ -11,9 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from domains.labels import LabelSpace, label_space
+from domains.registry import open_reader
+from domains.settings import PairSettings
+from domains.translations import (
+    KIND,
+    TranslatedRow,
+    TranslationManifest,
+    write_translation_manifest,
+    write_translations,
+)
 from orchestrator import cli
 from orchestrator.config import flatten, parse_flags, usable_settings
 from orchestrator.flags import (
@@ -25,7 +35,7 @@ from orchestrator.flags import (
     RunFlags,
     SweepFlags,
 )
-from pipelines import adaptsegnet, advent, cbst, crst, drsl, minent, oracle, structure
+from pipelines import adaptsegnet, advent, cbst, crst, drsl, minent, oracle, structure, translate
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -39,6 +49,7 @@ METHODS: dict[str, tuple[Any, Any]] = {
     "minent": (minent.MinEnt, minent.PRESETS),
     "structure": (structure.Structure, structure.PRESETS),
     "oracle": (oracle.Oracle, oracle.PRESETS),
+    "translate": (translate.Translate, translate.PRESETS),
 }
 COLUMNS: dict[str, Any] = {"Default": drsl.Drsl, **drsl.PRESETS, **{f"{name}.py": METHODS[name][0] for name in METHODS}}
 """What a column of a table of settings speaks of, by its header."""
@@ -131,8 +142,19 @@ def place(tmp_path, monkeypatch):
         (tmp_path / "runs" / run / "stages").mkdir(parents=True)
         (tmp_path / "runs" / run / "config.yaml").write_text("method: drsl\npreset: toy\n")
     (tmp_path / "mine.yaml").write_text("method: drsl\npreset: toy\n")
+    translated(tmp_path / "runs" / "translate-toy-0", translate.PRESETS["toy"]().pair)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def translated(run: Path, pair: PairSettings) -> None:
+    """A run folder with a translation, of a few pixels, of every source image."""
+    source = open_reader(pair.source, label_space(pair.label_space), "")
+    rows = (TranslatedRow(id, index, torch.zeros(3, 2, 4, dtype=torch.uint8)) for index, id in enumerate(source.ids))
+    folder = run / "stages" / "01-translation"
+    digest = write_translations(folder / "images-000.arrow", rows, {})
+    manifest = TranslationManifest(KIND, "weights", pair.height, pair.width, {"images-000.arrow": digest})
+    write_translation_manifest(folder, manifest)
 
 
 def save(image: Image.Image, path: Path) -> None:

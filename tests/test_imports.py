@@ -34,6 +34,8 @@ ALLOWED["pipelines"] = {*ALLOWED["orchestrator"] - {"ray"}, "pipelines"}
 
 SHARED = {"__init__", "presets", "selftraining", "alignment"}
 METHODS = {path.stem for path in (ROOT / "pipelines").glob("*.py")} - SHARED
+# A file that is called by a verb of the language: its method has a name of its own.
+NAMES = METHODS - {"translate"} | {"cyclegan"}
 FORBIDDEN_TO_TRAINING = {"truth", "evaluation"}
 
 
@@ -99,7 +101,7 @@ def test_rule_notices_a_breach():
 @pytest.mark.parametrize("module", [m for m in MODULES if m.parts[0] != "pipelines"], ids=str)
 def test_no_method_is_named_outside_pipelines(module):
     # `Method.oracle` marks training on target labels in every output; it is a property of methods and names none.
-    named = METHODS - ({"oracle"} if module.parts[0] == "orchestrator" else set())
+    named = NAMES - ({"oracle"} if module.parts[0] == "orchestrator" else set())
     for word in words_in_code(tree_of(module)):
         assert not named & set(re.split(r"[^a-z]+", word.lower())), f"{module} mentions {word!r}"
 

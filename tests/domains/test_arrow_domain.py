@@ -16,7 +16,6 @@ from domains.arrow_domain import (
     Row,
     image_features,
     read_domain,
-    write_domain,
     write_images,
 )
 from domains.errors import DataError
@@ -25,6 +24,7 @@ from domains.labels import label_space
 from domains.registry import check_pair, check_settings, open_reader
 from domains.samples import Labelled, Reader, Unlabelled
 from domains.settings import AugmentSettings, DomainSettings, IsaSettings, PairSettings
+from domains.store import write_store_manifest
 from domains.toycity import ToyCity
 from domains.transforms import RandomCrop
 
@@ -37,7 +37,7 @@ def store(folder: Path, encoding: Encoding = "raw", labelled: bool = True) -> Pa
         rows = (Row(CITY.ids[k], k, CITY.image(k), CITY.label(k) if labelled else None) for k in part)
         path = folder / f"images-{number:05d}.arrow"
         digests[path.name] = write_images(path, rows, encoding, 95, {"a": "b"}, labelled=labelled)
-    write_domain(folder, DomainManifest(5, labelled, CITY.space.to_json(), encoding, digests))
+    write_store_manifest(folder, DomainManifest(5, labelled, CITY.space.to_json(), encoding, digests))
     return folder
 
 
@@ -131,7 +131,7 @@ def test_a_damaged_shard_is_refused_in_one_sentence(raw, damage):
 
 def test_shards_without_a_manifest_are_no_domain(raw):
     (raw / "manifest.json").unlink()
-    with pytest.raises(DataError, match=r"no complete shards of images: manifest.json is missing; write them with"):
+    with pytest.raises(DataError, match=r"no complete shards of images: manifest.json is missing; the verb prepare writes"):
         ArrowReader(raw)
     with pytest.raises(DataError, match=r"did you mean .*raw\?"):
         ArrowReader(raw.with_name("rav"))

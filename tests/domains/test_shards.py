@@ -14,7 +14,6 @@ from domains.arrow import open_table
 from domains.errors import DataError
 from domains.sampler import generator
 from domains.shards import (
-    MANIFEST,
     LabelRow,
     Manifest,
     PseudoLabels,
@@ -29,6 +28,7 @@ from domains.shards import (
     write_scores,
     write_shard,
 )
+from domains.store import MANIFEST
 
 
 def plane(index: int) -> torch.Tensor:

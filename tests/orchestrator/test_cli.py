@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from domains.settings import IsaSettings
 from orchestrator import cli
 from orchestrator.errors import Interrupted, StageFailed, UserError
 from orchestrator.flags import RunFlags
@@ -233,6 +235,12 @@ def test_verbs_tell_all_that_is_missing(words, capsys):
     wanted = {"evaluate": ["model", "images", "labels", "label_space"], "label": ["model", "images", "out", "size.0"]}
     for name in wanted.get(words[0], ["rum", "run"]):
         assert [line for line in details(message) if line.startswith(f"{name}: ")], name
+
+
+def test_run_whose_translations_are_used_becomes_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = dataclasses.replace(PRESETS["toy"](), isa=IsaSettings(translator="run", run="runs/translated"))
+    assert cli._absolute(made).translation.run == str(tmp_path / "runs" / "translated")
 
 
 def test_report_of_a_folder_without_run_is_refused(tmp_path, capsys):

@@ -11,22 +11,24 @@ from orchestrator.config import flatten
 from orchestrator.method import Method, Sizes
 from orchestrator.runner import _fingerprints
 from orchestrator.stages import Train
-from pipelines import adaptsegnet, advent, cbst, crst, drsl, minent, oracle, presets, source_only, structure
+from pipelines import adaptsegnet, advent, cbst, crst, drsl, minent, oracle, presets, source_only, structure, translate
 from pipelines.drsl import LossSettings
 from pipelines.presets import SETTINGS, Setting
 
 MODULES = (drsl, cbst, crst, adaptsegnet, advent, minent, structure, source_only, oracle)
 METHODS = {module.__name__.split(".")[1]: module.PRESETS for module in MODULES}
+OFFERED = {**METHODS, "translate": translate.PRESETS}
+"""All that can be run; a translation segments nothing, so it has neither network nor numbers to compare."""
 
 
-@pytest.mark.parametrize("offered", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("offered", OFFERED.values(), ids=OFFERED)
 def test_every_method_has_every_preset_and_the_toy_first(offered):
     assert list(offered)[: len(SETTINGS)] == list(SETTINGS)
     assert next(iter(offered)) == "toy"
 
 
 @pytest.mark.parametrize("preset", SETTINGS)
-@pytest.mark.parametrize("offered", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("offered", OFFERED.values(), ids=OFFERED)
 def test_preset_is_complete_documented_and_the_same_each_time(offered, preset):
     make = offered[preset]
     assert make.__doc__
@@ -43,6 +45,14 @@ def test_methods_compare_on_the_same_images_network_and_length(preset):
         assert (method.pair.height, method.pair.label_space) == (setting.pair.height, setting.pair.label_space)
         assert method.model == setting.model
         assert method.source == setting.source
+
+
+@pytest.mark.parametrize("preset", SETTINGS)
+def test_translations_are_of_the_images_that_methods_train_on(preset):
+    pair = SETTINGS[preset]().pair
+    translated = translate.PRESETS[preset]().pair
+    assert (translated.source, translated.target) == (pair.source, pair.target)
+    assert translated.size_of(translated.source) == pair.size_of(pair.source)
 
 
 def test_own_folders_alone_start_without_evaluation_images():
@@ -69,7 +79,7 @@ def test_only_domains_have_a_kind_whose_change_drops_the_rest_of_the_group():
 
 def test_every_pipeline_is_checked_here():
     scripts = {path.stem for path in Path(presets.__file__).parent.glob("*.py")}
-    assert set(METHODS) == scripts - {"__init__", "presets", "selftraining", "alignment"}
+    assert set(OFFERED) == scripts - {"__init__", "presets", "selftraining", "alignment"}
 
 
 @pytest.mark.parametrize("preset", SETTINGS)
