@@ -131,7 +131,7 @@ def test_a_damaged_shard_is_refused_in_one_sentence(raw, damage):
 
 def test_shards_without_a_manifest_are_no_domain(raw):
     (raw / "manifest.json").unlink()
-    with pytest.raises(DataError, match=r"no complete shards of images: manifest.json is missing; the verb prepare writes"):
+    with pytest.raises(DataError, match=r"no complete shards of images: manifest.json is missing"):
         ArrowReader(raw)
     with pytest.raises(DataError, match=r"did you mean .*raw\?"):
         ArrowReader(raw.with_name("rav"))
