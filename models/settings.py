@@ -42,6 +42,9 @@ def family_of(backbone: str) -> str:
 
 
 NO_WEIGHTS = "none"
+REQUIRED = "required:"
+"""Before the name of published weights (`models.published`) that a preset begins with; the user has to say where they
+lie."""
 HUB = re.compile(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}")
 """A model on the hub with its commit; anything else is a local path."""
 _UNPINNED = re.compile(r"[\w-][\w.-]*/[\w.-]+@.*")
@@ -94,9 +97,14 @@ class SegmenterSettings:
         return self.weights != NO_WEIGHTS
 
     @property
+    def wanted(self) -> str:
+        """Published weights that the user has yet to give a place, by name; empty where there is nothing to do."""
+        return self.weights.removeprefix(REQUIRED) if self.weights.startswith(REQUIRED) else ""
+
+    @property
     def local(self) -> bool:
         """Whether these lie on this machine by a path."""
-        return self.pretrained and not HUB.fullmatch(self.weights)
+        return self.pretrained and not self.wanted and not HUB.fullmatch(self.weights)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -265,7 +265,10 @@ def _run_help(method: type[Method], presets: Presets) -> None:
 
 
 def _preset_list(presets: Presets) -> str:
-    return "\n".join(f"  {name:<18} {(make.__doc__ or '').strip().splitlines()[0]}" for name, make in presets.items())
+    width = max(map(len, presets))
+    return "\n".join(
+        f"  {name:<{width}}  {(make.__doc__ or '').strip().splitlines()[0]}" for name, make in presets.items()
+    )
 
 
 def _help(cls: type, program: str, description: str, leave: bool = True) -> None:

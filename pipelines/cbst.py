@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from orchestrator import cli
-from pipelines.selftraining import SelfTraining, presets
+from pipelines.benchmarks import THREE_SCALES
+from pipelines.selftraining import SelfTraining, presets, published
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class Cbst(SelfTraining):
         return "CBST-SP" if self.pseudo.spatial_prior else "CBST"
 
 
-PRESETS = presets(Cbst)
+PRESETS = {**presets(Cbst), **published(Cbst, protocol=THREE_SCALES)}
 
 
 def main() -> None:
