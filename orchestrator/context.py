@@ -49,6 +49,8 @@ class Context:
     """Folder of each stage, by name."""
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Result of each finished stage, by name."""
+    measured: bool = False
+    """Whether training stages also write down what their steps cost (`orchestrator.cost`)."""
 
 
 def open_domains(method: Method) -> Domains:

@@ -27,6 +27,7 @@ from domains.sampler import seed_of
 from models.segmenter import Segmenter, set_train_mode
 from models.weights import load_tensors, save_model
 from orchestrator import checkpoints
+from orchestrator.cost import Meter
 from orchestrator.files import read_lines, write_text
 from orchestrator.method import Method
 from orchestrator.runfolder import CHECKPOINTS, MODEL
@@ -53,6 +54,8 @@ class TrainJob:
     """Folder of the stage whose weights the networks begin with."""
     description: dict[str, Any]
     """Label space, protocol and first weights, stored with the model."""
+    measured: bool = False
+    """Whether the first worker writes down what its steps cost."""
 
 
 class Diverged(RuntimeError):
@@ -124,13 +127,18 @@ class Loop:
             num_workers=self.job.method.compute.loader_workers,
             pin_memory=self.accelerator.device.type == "cuda",
         )
+        meter = Meter(self.accelerator.device) if self.job.measured else None
         for position, batch in zip(micros, loader, strict=True):
             with self.accelerator.accumulate(*self.wrapped.values()):
                 self._micro_step(position, batch.to(self.accelerator.device))
             if self.accelerator.sync_gradients:
                 self.step += 1
+                if meter:
+                    meter.tick()
                 if self._end_of_step():
                     return
+        if meter and self.accelerator.is_main_process:
+            meter.write(self.job.folder)
         self._write_outputs()
 
     def _micro_step(self, position: int, batch: Any) -> None:

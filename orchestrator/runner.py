@@ -16,7 +16,7 @@ from orchestrator.checkpoints import newest_verified
 from orchestrator.context import Context, open_domains
 from orchestrator.errors import Interrupted
 from orchestrator.files import read_json, write_json
-from orchestrator.method import Method
+from orchestrator.method import Method, Sizes
 from orchestrator.progress import Progress
 from orchestrator.report import write_report
 from orchestrator.resources import resolve
@@ -29,7 +29,7 @@ from orchestrator.runfolder import (
     finished_stage,
     reuse_stage,
 )
-from orchestrator.stages import Evaluate, Label, Panels, Stage, Statistics, Train
+from orchestrator.stages import Evaluate, Label, Panels, Stage, Statistics, Train, representatives
 from orchestrator.summary import build_summary, config_of, show_result
 
 RUNNERS: dict[type, Callable[[Any, Context], dict[str, Any]]] = {
@@ -41,7 +41,9 @@ RUNNERS: dict[type, Callable[[Any, Context], dict[str, Any]]] = {
 }
 
 
-def run(method: Method, home: RunFolder, progress: Progress, reuse: list[Path]) -> Path:
+def run(
+    method: Method, home: RunFolder, progress: Progress, reuse: list[Path], *, rehearsal: bool = False
+) -> Path:
     """Run a method to its end, in a cluster that is already connected.
 
     Args:
@@ -49,6 +51,7 @@ def run(method: Method, home: RunFolder, progress: Progress, reuse: list[Path]) 
         home: the run folder; whatever is finished in it is kept.
         progress: where to report.
         reuse: run folders whose finished stages may be taken over where their fingerprint is the same.
+        rehearsal: carry out one of all stages that are alike, and measure what steps cost.
 
     Returns:
         The path of the report.
@@ -61,14 +64,21 @@ def run(method: Method, home: RunFolder, progress: Progress, reuse: list[Path]) 
     method = dataclasses.replace(method, compute=resolve(method.compute))
     home.adopt_config(config_of(method))
     _note_environment(home, progress)
-    context = Context(method=method, domains=open_domains(method), run=home.path, progress=progress)
-    stages: list[Stage] = method.stages(context.domains.sizes)
-    if context.domains.evaluation is None:
-        stages[:] = [stage for stage in stages if not isinstance(stage, Evaluate)]
+    domains = open_domains(method)
+    context = Context(method=method, domains=domains, run=home.path, progress=progress, measured=rehearsal)
+    stages = stages_of(method, domains.sizes)
+    if rehearsal:
+        stages = representatives(stages)
     fingerprints = _fingerprints(stages, method)
     for number, stage in enumerate(stages):
         _run_stage(home, number, stage, fingerprints[stage.name], context, reuse)
     return _conclude(home, stages, context)
+
+
+def stages_of(method: Method, sizes: Sizes) -> list[Stage]:
+    """The stage graph of a run: without an evaluation domain nothing is evaluated."""
+    measured = method.pair.evaluation.kind != "none"
+    return [stage for stage in method.stages(sizes) if measured or not isinstance(stage, Evaluate)]
 
 
 def _note_environment(home: RunFolder, progress: Progress) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from domains.settings import IsaSettings
@@ -111,3 +112,47 @@ class Panels:
 
 
 Stage = Train | Label | Statistics | Evaluate | Panels
+
+
+def representatives(stages: Iterable[Stage]) -> list[Stage]:
+    """One of all stages that are alike: the later rounds do with other inputs what the first does.
+
+    What those that remain would read from a stage that is gone they read from the one that is left of its kind.
+    """
+    kept: dict[Stage, str] = {}
+    names: dict[str, str] = {"": "", TARGET: TARGET}
+    found: list[Stage] = []
+    for stage in stages:
+        names[stage.name] = kept.setdefault(_kind(stage), stage.name)
+        if names[stage.name] == stage.name:
+            found.append(_rewired(stage, names))
+    return found
+
+
+def _kind(stage: Stage) -> Stage:
+    """A stage without what tells one round from another."""
+    match stage:
+        case Train():
+            target = "labels" if stage.target not in ("", TARGET) else stage.target
+            return replace(stage, name="", start="", target=target, source_share=1.0)
+        case Label():
+            return replace(stage, name="", by="", round=0, portion=1.0)
+        case Evaluate():
+            return replace(stage, name="", of="", role="round", round=0)
+        case _:
+            return stage
+
+
+def _rewired(stage: Stage, names: dict[str, str]) -> Stage:
+    match stage:
+        case Train():
+            return replace(stage, start=names[stage.start], target=names[stage.target])
+        case Label():
+            return replace(stage, by=names[stage.by], prior=names[stage.prior])
+        case Evaluate():
+            return replace(stage, of=names[stage.of])
+        case Panels():
+            labels = stage.labels and (stage.labels[0], names[stage.labels[1]])
+            return replace(stage, models=tuple((title, names[of]) for title, of in stage.models), labels=labels)
+        case Statistics():
+            return stage

@@ -106,6 +106,7 @@ def make_job(stage: Train, context: Context) -> loop.TrainJob:
             "protocol": protocol(context),
             "pretrained": pretrained_record(method.model),
         },
+        measured=context.measured,
     )
 
 

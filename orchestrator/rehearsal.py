@@ -1,0 +1,94 @@
+"""A run made small enough to try out: stand-ins for what is not here, two steps a training, an image a domain."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from domains.settings import DomainSettings
+from domains.standin import SHAPES, missing, write_stand_in
+from models.settings import HUB, NO_WEIGHTS
+from orchestrator.method import Method
+from orchestrator.settings import TrainSettings
+
+STEPS = 2
+IMAGES = 2
+"""Of each stand-in; a rehearsal reads as many source images and one of the others."""
+DOMAINS = ("source", "target", "evaluation")
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A run that can be carried out here and now."""
+
+    method: Method
+    """The settings with stand-ins for data and weights that are not here; otherwise at full length."""
+    data: dict[str, str]
+    """What each domain is, in words."""
+    weights: str
+    """What the encoder begins with, in words."""
+    drawn: frozenset[str]
+    """Domains that stand-ins stand in for."""
+
+
+def prepare(settings: Method, folder: Path) -> Rehearsal:
+    """Write stand-ins for what a run lacks.
+
+    Args:
+        settings: as the user gave them, not yet checked.
+        folder: where stand-ins are written.
+    """
+    pair, data, drawn = settings.pair, {}, set()
+    for name in DOMAINS:
+        domain: DomainSettings = getattr(pair, name)
+        if missing(domain, settings.root):
+            drawn.add(name)
+            shape = SHAPES[domain.kind]
+            where = Path(settings.root) / domain.root
+            data[name] = f"{domain.kind}: {where} is not here; drawn images of {shape.height}x{shape.width} stand in"
+            pair = replace(pair, **{name: write_stand_in(domain, folder / name, IMAGES)})
+        else:
+            data[name] = "none" if domain.kind == "none" else f"{domain.kind}: as it is here"
+    weights, why = _weights(settings)
+    changes: dict[str, Any] = {"pair": pair, "model": replace(settings.model, weights=weights)}
+    isa = settings.translation
+    if isa.translator == "folder" and "source" in drawn:
+        # Any images of the source's names will do: those that are drawn.
+        images = next(path for path in (folder / "source").iterdir() if "label" not in path.name.lower())
+        changes["isa"] = replace(isa, folder=str(images))
+    return Rehearsal(replace(settings, **changes), data, why, frozenset(drawn))
+
+
+def _weights(settings: Method) -> tuple[str, str]:
+    """Weights that a rehearsal can begin with, and why these."""
+    model = settings.model
+    instead = "random ones of the same shape stand in"
+    if model.wanted:
+        return NO_WEIGHTS, f"--model.weights is not given, which the run itself refuses; {instead}"
+    if not model.pretrained:
+        return NO_WEIGHTS, "none, by name: the encoder begins random"
+    if model.local and not Path(model.weights).exists():
+        return NO_WEIGHTS, f"{model.weights} is not here; {instead}"
+    if HUB.fullmatch(model.weights):
+        from models.pretrained import read_pretrained
+
+        try:
+            read_pretrained(model.weights)
+        except ValueError as error:
+            return NO_WEIGHTS, f"{error}; {instead}"
+    return model.weights, model.weights
+
+
+def shrunken(method: Method) -> Method:
+    """The same run of two steps a training, two source images, one target and one evaluation image, no pictures."""
+    pair = method.pair
+    counts = {"source": IMAGES, "target": 1, "evaluation": 1 if pair.evaluation.kind != "none" else 0}
+    domains = {name: replace(getattr(pair, name), count=count) for name, count in counts.items()}
+    shorter = {
+        name: replace(value, steps=STEPS, epochs=0, log_every=1, checkpoint_every=STEPS)
+        for name, value in vars(method).items()
+        if isinstance(value, TrainSettings)
+    }
+    return dataclasses.replace(method, pair=replace(pair, **domains), panels=0, **shorter)
