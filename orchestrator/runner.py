@@ -41,9 +41,7 @@ RUNNERS: dict[type, Callable[[Any, Context], dict[str, Any]]] = {
 }
 
 
-def run(
-    method: Method, home: RunFolder, progress: Progress, reuse: list[Path], *, rehearsal: bool = False
-) -> Path:
+def run(method: Method, home: RunFolder, progress: Progress, reuse: list[Path], *, rehearsal: bool = False) -> Path:
     """Run a method to its end, in a cluster that is already connected.
 
     Args:

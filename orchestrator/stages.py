@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -114,19 +114,19 @@ class Panels:
 Stage = Train | Label | Statistics | Evaluate | Panels
 
 
-def representatives(stages: Iterable[Stage]) -> list[Stage]:
-    """One of all stages that are alike: the later rounds do with other inputs what the first does.
+def alike(stages: Iterable[Stage]) -> dict[str, str]:
+    """For each stage the first that does the same, maybe with other inputs, as later rounds do."""
+    first: dict[Stage, str] = {}
+    return {stage.name: first.setdefault(_kind(stage), stage.name) for stage in stages}
+
+
+def representatives(stages: Sequence[Stage]) -> list[Stage]:
+    """One of all stages that are alike.
 
     What those that remain would read from a stage that is gone they read from the one that is left of its kind.
     """
-    kept: dict[Stage, str] = {}
-    names: dict[str, str] = {"": "", TARGET: TARGET}
-    found: list[Stage] = []
-    for stage in stages:
-        names[stage.name] = kept.setdefault(_kind(stage), stage.name)
-        if names[stage.name] == stage.name:
-            found.append(_rewired(stage, names))
-    return found
+    names = {"": "", TARGET: TARGET, **alike(stages)}
+    return [_rewired(stage, names) for stage in stages if names[stage.name] == stage.name]
 
 
 def _kind(stage: Stage) -> Stage:
