@@ -1,4 +1,4 @@
-"""Drawn stand-ins for data that are not here: the tree, encodings and image sizes of a data set, and none of its content.
+"""Drawn stand-ins for data that are not here: tree, encodings and image sizes of a data set, none of its content.
 
 With them everything that a run does to such data can be tried before they are downloaded.
 

@@ -31,13 +31,24 @@ Backbone = Literal[
     "dinov2_small",
     "dinov2_base",
     "dinov2_large",
+    "dinov3_small",
+    "dinov3_base",
+    "dinov3_large",
+    "dinov3convnext_tiny",
+    "dinov3convnext_small",
+    "dinov3convnext_base",
+    "dinov3convnext_large",
 ]
-STRIDES = {"mit": (4, 8, 16, 32), "swin": (4, 8, 16, 32), "convnext": (4, 8, 16, 32), "dinov2": (14, 14, 14, 14)}
+STRIDES = {
+    **dict.fromkeys(("mit", "swin", "convnext", "dinov3convnext"), (4, 8, 16, 32)),
+    "dinov2": (14, 14, 14, 14),
+    "dinov3": (16, 16, 16, 16),
+}
 """Pixels between two cells of each level, by family; those of ResNets follow from `output_stride`."""
 
 
 def family_of(backbone: str) -> str:
-    """Which kind of network it is: resnet, mit, swin, convnext or dinov2."""
+    """Which kind of network it is: resnet, mit, swin, convnext, dinov2, dinov3 or dinov3convnext."""
     return "resnet" if backbone.startswith("resnet") else backbone.split("_")[0]
 
 
@@ -63,7 +74,8 @@ class SegmenterSettings:
     width: int = 64
     """Channels of a ResNet's first stage, and 64ths of any standard network's: less than 64 gives a reduced one."""
     output_stride: Literal[8, 14, 16, 32] = 8
-    """Pixels between two feature cells; DeepLab-v2 uses 8, 32 is without dilation; DINOv2 has 14, other kinds 32."""
+    """Pixels between two feature cells; DeepLab-v2 uses 8, 32 is without dilation; DINOv2 has 14, DINOv3 16, other
+    kinds 32."""
     dilations: tuple[int, ...] = (6, 12, 18, 24)
     """Dilation of every branch of the classifier; "6 12" is what AdaptSegNet's public code computes."""
     ceil_pool: bool = True

@@ -1,4 +1,4 @@
-"""What training steps cost: the seconds of each, and the most memory that the worker held."""
+"""What training steps and predicted images cost: the seconds of each, and the most memory that the process held."""
 
 from __future__ import annotations
 
@@ -6,44 +6,55 @@ import resource
 import sys
 import time
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.files import read_json, write_json
+
+if TYPE_CHECKING:
+    import torch
 
 FILE = "cost.json"
 
 
-class Meter:
-    """Runs in a worker from its first micro-batch on."""
+class Cost(NamedTuple):
+    """What a process noted."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._gpu = device.type == "cuda"
-        self._ticks: list[float] = []
-        self.tick()
+    seconds: list[float]
+    """Of each step or image."""
+    peak_bytes: int
+    """On the GPU where there is one, else of the whole process."""
+
+
+class Meter:
+    """Counts in one process from now on."""
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self._gpu = device is not None and device.type == "cuda"
+        self._last, self._seconds = time.perf_counter(), []
 
     def tick(self) -> None:
-        """A step has ended."""
+        """A step or an image is done."""
         if self._gpu:
+            import torch
+
             torch.cuda.synchronize()
-        self._ticks.append(time.perf_counter())
+        now = time.perf_counter()
+        self._seconds.append(now - self._last)
+        self._last = now
 
     def write(self, folder: Path) -> None:
-        """Write the costs among the outputs of a stage."""
-        seconds = [after - before for before, after in zip(self._ticks, self._ticks[1:], strict=False)]
-        write_json(folder / FILE, {"seconds": seconds, "peak_bytes": self._peak(), "gpu": self._gpu})
+        """Write what was counted among the outputs of a stage."""
+        write_json(folder / FILE, Cost(self._seconds, self._peak())._asdict())
 
     def _peak(self) -> int:
-        """Bytes on the GPU, or those of the whole process."""
         if self._gpu:
+            import torch
+
             return torch.cuda.max_memory_reserved()
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def read_cost(folder: Path) -> tuple[list[float], int] | None:
-    """Seconds of each step and the peak in bytes, None for a stage that does not train."""
-    if not (folder / FILE).exists():
-        return None
-    found = read_json(folder / FILE)
-    return found["seconds"], found["peak_bytes"]
+def read_cost(folder: Path) -> Cost:
+    """What `Meter.write` wrote."""
+    return Cost(**read_json(folder / FILE))

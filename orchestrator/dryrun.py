@@ -71,7 +71,13 @@ def dry_run(settings: Method, problems: list[str], folder: Path, session: Sessio
     progress.say(f"\nRehearsal: {STEPS} steps of each kind of training, one image of labelling and evaluation")
     home = RunFolder(folder / "run")
     try:
-        runner.run(shrunken(rehearsal.method), home, Quiet(progress), [], rehearsal=True)
+        runner.run(
+            shrunken(rehearsal.method, gpu=settings.compute.gpus_per_worker > 0),
+            home,
+            Quiet(progress),
+            [],
+            rehearsal=True,
+        )
     finally:
         home.close()
     progress.say("")
@@ -98,7 +104,8 @@ class Quiet(Progress):
                 yield bar
         else:
             yield Silent(self.console, None, name, total, unit)
-        if total:  # soft labels are asked for twice, the second time nothing is left to do
+        # A labelling stage asks for its scores again where some are gone: mostly none are.
+        if total:
             what = f"{total} {unit}{'s' if total != 1 else ''}"
             self._outer.say(f"  {name:<14} {what:<9} passed in {duration(time.monotonic() - began)}")
 

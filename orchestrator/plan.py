@@ -15,7 +15,6 @@ from orchestrator.estimates import Memory, Size, memory_of
 from orchestrator.method import Method, Sizes
 from orchestrator.progress import Progress
 from orchestrator.rehearsal import DOMAINS, Rehearsal
-from orchestrator.runfolder import ledger
 from orchestrator.runner import stages_of
 from orchestrator.stages import TARGET, Evaluate, Label, Panels, Stage, Statistics, Train, alike
 from orchestrator.training import step_count
@@ -85,7 +84,7 @@ def show_plan(plan: Plan, rehearsal: Rehearsal, progress: Progress) -> None:
         f"machine     {compute.workers} training worker{'s' if compute.workers > 1 else ''}, {gpus} GPU, "
         f"{compute.tasks} tasks at a time, {compute.precision}\n"
     )
-    columns = ["stage", "does", "reads", "images", "steps", "batch", "crop"]
+    columns = ["stage", "does", "reads", "images", "steps", "batch", "size"]
     progress.table("Stages", columns, [_row(stage, plan) for stage in plan.stages], text=3)
     progress.say("")
     networks = [
@@ -110,28 +109,25 @@ def show_plan(plan: Plan, rehearsal: Rehearsal, progress: Progress) -> None:
 def show_estimates(plan: Plan, run: Path, progress: Progress) -> None:
     """Print what the rehearsal in a run folder cost, and what the whole run would at that pace."""
     rehearsed = alike(plan.stages)
-    seconds = {event["stage"]: event["seconds"] for event in ledger(run) if event["event"] == "finished"}
     folders = {path.name.split("-", 1)[1]: path for path in (run / "stages").iterdir()}
     rows, total = [], 0.0
     for stage in plan.stages:
-        name = rehearsed[stage.name]
-        cost, peak = read_cost(folders[name]), ""
-        if cost:
-            each, times, unit = cost[0][-1], plan.steps[stage.name], "step"
-            peak = _gib(cost[1])
-            took = each * times
-        elif isinstance(stage, Panels):
+        if isinstance(stage, Panels):  # a few images; a rehearsal draws none
             continue
+        cost = read_cost(folders[rehearsed[stage.name]])
+        each = cost.seconds[-1]
+        if isinstance(stage, Train):
+            times, unit, took = plan.steps[stage.name], "steps", each * plan.steps[stage.name]
         else:
-            each, times, unit = seconds[name], plan.images[_domain(stage)], "image"
+            times, unit = plan.images[_domain(stage)], "images"
             took = each * times / plan.method.compute.tasks
         total += took
-        rows.append([stage.name, f"{each:.2f} s", f"{times:,} {unit}s", duration(took), peak])
-    columns = ["stage", "each", "of", "in all", "peak GiB"]
-    progress.table("At this pace", columns, rows)
+        rows.append([stage.name, f"{each:.2f} s", f"{times:,}", unit, duration(took), _gib(cost.peak_bytes)])
+    columns = ["stage", "each", "of", "", "in all", "peak GiB"]
+    progress.table("At the pace of the rehearsal", columns, rows)
     progress.say(
-        f"About {duration(total)} together. A step is the second of the two; an image includes the start of its process,"
-        " so on a GPU\nit is far above the truth. The peak is that of a training worker, with its libraries."
+        f"About {duration(total)} together. Each is the last of those that were tried, so that starting up does not\n"
+        "count; the peak is that of one process: on the GPU, or without one all of it with the libraries."
     )
 
 
