@@ -53,5 +53,6 @@ def how_to_get(name: str) -> str:
     weights = PUBLISHED[name]
     return (
         f"name the weights to begin with, a network that is silently random is refused: published is {weights.what}, "
-        f"{weights.place}; {weights.use}; --model.weights none begins with random ones"
+        f"{weights.place}; {weights.use}; --model.weights none begins with random ones, for which set "
+        "--source.batchnorm train"
     )

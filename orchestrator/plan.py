@@ -76,7 +76,8 @@ def show_plan(plan: Plan, rehearsal: Rehearsal, progress: Progress) -> None:
     progress.say("")
     for name in DOMAINS:
         if name in plan.sizes:
-            progress.say(f"{name:<11} {plan.images[name]:,} images of {_by(plan.sizes[name])}, {rehearsal.data[name]}")
+            images = f"{plan.images[name]:,} images, seen at {_by(plan.sizes[name])}"
+            progress.say(f"{name:<11} {images:<34} {rehearsal.data[name]}")
         else:
             progress.say(f"{name:<11} {rehearsal.data[name]}")
     progress.say(f"weights     {rehearsal.weights}")

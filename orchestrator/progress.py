@@ -16,6 +16,10 @@ PLAIN_EVERY_S = 5.0
 """Seconds between lines of a stage where the output is not a terminal."""
 
 
+WIDE = 160
+"""Columns that a table may take where the output is not a terminal."""
+
+
 class Bar:
     """Progress of one stage."""
 
@@ -71,4 +75,5 @@ class Progress:
             table.add_column(column, justify="left" if index < text else "right")
         for row in rows:
             table.add_row(*row)
-        self.console.print(table)
+        # A file or a pipe has no width to keep to.
+        self.console.print(table, width=None if self.console.is_terminal else WIDE, crop=False)

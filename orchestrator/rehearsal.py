@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from domains.settings import DomainSettings
-from domains.standin import SHAPES, missing, write_stand_in
-from models.settings import HUB, NO_WEIGHTS
+from domains.standin import missing, write_stand_in
+from models.settings import HUB, NO_WEIGHTS, family_of
+from models.standin import write_stand_in_weights
 from orchestrator.method import Method
 from orchestrator.settings import TrainSettings
 
@@ -45,14 +46,17 @@ def prepare(settings: Method, folder: Path) -> Rehearsal:
         domain: DomainSettings = getattr(pair, name)
         if missing(domain, settings.root):
             drawn.add(name)
-            shape = SHAPES[domain.kind]
-            where = Path(settings.root) / domain.root
-            data[name] = f"{domain.kind}: {where} is not here; drawn images of {shape.height}x{shape.width} stand in"
+            where = f"{Path(settings.root) / domain.root} is no folder" if settings.root else "no --root is given"
+            data[name] = f"{domain.kind} ({where}: drawn images stand in)"
             pair = replace(pair, **{name: write_stand_in(domain, folder / name, IMAGES)})
         else:
-            data[name] = "none" if domain.kind == "none" else f"{domain.kind}: as it is here"
-    weights, why = _weights(settings)
-    changes: dict[str, Any] = {"pair": pair, "model": replace(settings.model, weights=weights)}
+            data[name] = domain.kind
+    here, why = _weights(settings)
+    changes: dict[str, Any] = {"pair": pair}
+    if not here and write_stand_in_weights(replace(settings.model, weights=NO_WEIGHTS), folder / "weights"):
+        changes["model"] = replace(settings.model, weights=str(folder / "weights"))
+    elif not here:
+        changes["model"] = replace(settings.model, weights=NO_WEIGHTS)
     isa = settings.translation
     if isa.translator == "folder" and "source" in drawn:
         # Any images of the source's names will do: those that are drawn.
@@ -61,24 +65,35 @@ def prepare(settings: Method, folder: Path) -> Rehearsal:
     return Rehearsal(replace(settings, **changes), data, why, frozenset(drawn))
 
 
-def _weights(settings: Method) -> tuple[str, str]:
-    """Weights that a rehearsal can begin with, and why these."""
-    model = settings.model
-    instead = "random ones of the same shape stand in"
+def _weights(settings: Method) -> tuple[bool, str]:
+    """Whether the weights that a run begins with are here, and what is to say of it."""
+    model, instead = settings.model, "random ones of the same shape stand in"
     if model.wanted:
-        return NO_WEIGHTS, f"--model.weights is not given, which the run itself refuses; {instead}"
+        return False, f"not given, which the run itself refuses: {instead}"
     if not model.pretrained:
-        return NO_WEIGHTS, "none, by name: the encoder begins random"
+        return False, f"none, by name{_warning(settings)}"
     if model.local and not Path(model.weights).exists():
-        return NO_WEIGHTS, f"{model.weights} is not here; {instead}"
+        return False, f"{model.weights} is not here: {instead}"
     if HUB.fullmatch(model.weights):
         from models.pretrained import read_pretrained
 
         try:
             read_pretrained(model.weights)
         except ValueError as error:
-            return NO_WEIGHTS, f"{error}; {instead}"
-    return model.weights, model.weights
+            return False, f"{error}: {instead}"
+    return True, model.weights
+
+
+def _warning(settings: Method) -> str:
+    """What to know of a random encoder whose averages never learn."""
+    trainings = {name: value for name, value in vars(settings).items() if isinstance(value, TrainSettings)}
+    first = next(iter(trainings), "")
+    if not first or trainings[first].batchnorm == "train" or family_of(settings.model.backbone) != "resnet":
+        return ""
+    return (
+        f"; beware: {first}.batchnorm eval keeps the averages of a random network, and such a run diverges at once: "
+        f"add --{first}.batchnorm train (here the averages are tempered)"
+    )
 
 
 def shrunken(method: Method, gpu: bool = False) -> Method:
