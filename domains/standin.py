@@ -8,7 +8,7 @@ Shapes: H, W pixels.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,32 +59,30 @@ def missing(settings: DomainSettings, root: str) -> bool:
 
 
 def write_stand_in(settings: DomainSettings, folder: Path, count: int) -> DomainSettings:
-    """Write `count` images of a data set's size, and labels that show all its classes, in its tree.
+    """Write `count` images of a data set's size and labels that show all its classes, in its tree.
 
     All have the same content and lie on the disk once.
 
     Args:
         settings: a domain of a kind in `SHAPES`.
         folder: root of the tree; made.
-        count: number of images.
+        count: number of images, in each condition where the tree has such parts.
 
     Returns:
         The settings of the stand-in: rooted in the folder, all of its images.
     """
     shape, layout = SHAPES[settings.kind], LAYOUTS[settings.kind](settings, folder)
     rng = np.random.default_rng(0)
-    images = [folder / layout.images / layout.parts[0] / f"{n:05d}{layout.image_end}.png" for n in range(count)]
-    images[0].parent.mkdir(parents=True)
+    ids = [f"{part}/{number:05d}" for part in layout.parts for number in range(count)]
+    images = [folder / layout.images / f"{id.lstrip('/')}{layout.image_end}.png" for id in ids]
     # Coarse noise, enlarged: a photograph's size on disk and time to decode, roughly.
     coarse = rng.integers(0, 256, (shape.height // 8, shape.width // 8, 3), dtype=np.uint8)
-    Image.fromarray(coarse).resize((shape.width, shape.height)).save(images[0], compress_level=1)
-    _link(images)
+    picture = Image.fromarray(coarse).resize((shape.width, shape.height))
+    _put(images, lambda path: picture.save(path, compress_level=1))
     if layout.labels:
         assert isinstance(layout.decode, IdLabels)
-        labels = [folder / layout.labels / layout.parts[0] / f"{n:05d}{layout.label_end}" for n in range(count)]
-        labels[0].parent.mkdir(parents=True)
-        _write_label(labels[0], layout.decode, shape, rng)
-        _link(labels)
+        decode, labels = layout.decode, [folder / layout.labels / f"{id.lstrip('/')}{layout.label_end}" for id in ids]
+        _put(labels, lambda path: _write_label(path, decode, shape, rng))
     return replace(settings, root=str(folder), list="", count=0)
 
 
@@ -99,7 +97,11 @@ def _write_label(path: Path, decode: IdLabels, shape: Shape, rng: np.random.Gene
         Image.fromarray(raw_HW.astype(np.uint8)).save(path)
 
 
-def _link(paths: list[Path]) -> None:
-    first, *others = paths
-    for path in others:
-        os.link(first, path)
+def _put(paths: list[Path], write: Callable[[Path], None]) -> None:
+    """Write the first file and give it all these names."""
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path == paths[0]:
+            write(path)
+        else:
+            os.link(paths[0], path)
