@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import tempfile
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from domains.labels import LabelSpace, label_space
 from orchestrator import cli
 from orchestrator.config import flatten, parse_flags, usable_settings
 from orchestrator.flags import ConvertFlags, EvaluateFlags, LabelFlags, ReportFlags, RunFlags, SweepFlags
-from orchestrator.rehearsal import prepare
 from pipelines import adaptsegnet, advent, cbst, crst, drsl, minent, oracle, structure
 
 ROOT = Path(__file__).parents[1]
@@ -134,8 +132,8 @@ def understand(words: list[str]) -> None:
     flags, given, complaints = cli.read_words(kind, method, [word for word in rest if word != "--help"])
     if flags.dry_run:
         settings, problems = cli._understood(method, presets, flags, given)
-        prepared = prepare(settings, Path(tempfile.mkdtemp(dir=Path.cwd())))
-        assert not [*complaints, *problems, *prepared.method.problems()]
+        absent = ("source: ", "target: ", "evaluation: ", "model.weights: ")  # what stand-ins are for
+        assert not [line for line in [*complaints, *problems, *settings.problems()] if not line.startswith(absent)]
         return
     cli._settings(method, presets, flags, {**given, **changes}, complaints)
 
