@@ -72,7 +72,7 @@ def dry_run(settings: Method, problems: list[str], folder: Path, session: Sessio
     home = RunFolder(folder / "run")
     try:
         runner.run(
-            shrunken(rehearsal.method, gpu=settings.compute.gpus_per_worker > 0),
+            shrunken(rehearsal, gpu=settings.compute.gpus_per_worker > 0),
             home,
             Quiet(progress),
             [],

@@ -17,6 +17,8 @@ from orchestrator.settings import TrainSettings
 STEPS = 2
 IMAGES = 2
 """Of each stand-in; a rehearsal reads as many source images and one of the others."""
+HARDLY = 1e-12
+"""A learning rate that changes nothing to speak of."""
 DOMAINS = ("source", "target", "evaluation")
 
 
@@ -32,6 +34,8 @@ class Rehearsal:
     """What the encoder begins with, in words."""
     drawn: frozenset[str]
     """Domains that stand-ins stand in for."""
+    random: bool
+    """Whether the encoder's weights are random."""
 
 
 def prepare(settings: Method, folder: Path) -> Rehearsal:
@@ -62,7 +66,7 @@ def prepare(settings: Method, folder: Path) -> Rehearsal:
         # Any images of the source's names will do: those that are drawn.
         images = next(path for path in (folder / "source").iterdir() if "label" not in path.name.lower())
         changes["isa"] = replace(isa, folder=str(images))
-    return Rehearsal(replace(settings, **changes), data, why, frozenset(drawn))
+    return Rehearsal(replace(settings, **changes), data, why, frozenset(drawn), not here)
 
 
 def _weights(settings: Method) -> tuple[bool, str]:
@@ -96,16 +100,25 @@ def _warning(settings: Method) -> str:
     )
 
 
-def shrunken(method: Method, gpu: bool = False) -> Method:
+def shrunken(rehearsal: Rehearsal, gpu: bool = False) -> Method:
     """The same run of two steps a training, two source images, one target and one evaluation image, no pictures.
 
-    On a GPU two of each: the first starts it up, which would take most of what is measured.
+    Random weights hardly learn: at a rate that is meant for trained ones two steps may be enough to diverge. On a GPU
+    two images of each domain are seen: the first starts it up, which would take most of what is measured.
     """
-    pair, seen = method.pair, IMAGES if gpu else 1
+    method, seen = rehearsal.method, IMAGES if gpu else 1
+    pair = method.pair
     counts = {"source": IMAGES, "target": seen, "evaluation": seen if pair.evaluation.kind != "none" else 0}
     domains = {name: replace(getattr(pair, name), count=count) for name, count in counts.items()}
     shorter = {
-        name: replace(value, steps=STEPS, epochs=0, log_every=1, checkpoint_every=STEPS)
+        name: replace(
+            value,
+            steps=STEPS,
+            epochs=0,
+            log_every=1,
+            checkpoint_every=STEPS,
+            lr=HARDLY if rehearsal.random else value.lr,
+        )
         for name, value in vars(method).items()
         if isinstance(value, TrainSettings)
     }

@@ -9,6 +9,7 @@ import pytest
 
 from models.build import check_weights
 from models.settings import SegmenterSettings
+from models.standin import write_stand_in_weights
 from orchestrator.method import Sizes
 from orchestrator.rehearsal import STEPS, prepare, shrunken
 from orchestrator.stages import Evaluate, Label, Panels, Train, representatives
@@ -95,9 +96,22 @@ def test_random_weights_by_name_are_warned_of_where_averages_never_learn(tmp_pat
     assert prepare(learning, tmp_path / "b").weights == "none, by name"
 
 
-def test_every_training_takes_two_steps_and_keeps_its_batch():
-    small, settings = shrunken(full_size()), full_size()
+def test_every_training_takes_two_steps_and_keeps_its_batch(tmp_path):
+    settings = full_size(tmp_path / "data")
+    small = shrunken(prepare(settings, tmp_path / "scratch"))
+    assert isinstance(small, Drsl)
     assert (small.source.steps, small.adapt.steps, small.adapt.epochs) == (STEPS, STEPS, 0)
     assert small.source.source_batch == settings.source.source_batch
     assert (small.augment, small.protocol, small.pseudo) == (settings.augment, settings.protocol, settings.pseudo)
     assert (small.pair.target.count, small.pair.evaluation.count) == (1, 1)
+    assert small.source.lr < 1e-9, "random weights would diverge at the rate of trained ones"
+
+
+def test_weights_that_are_here_learn_at_their_own_rate(tmp_path):
+    write_stand_in_weights(dataclasses.replace(SMALL, weights="none"), tmp_path / "weights")
+    model = dataclasses.replace(SMALL, weights=str(tmp_path / "weights"))
+    rehearsal = prepare(dataclasses.replace(full_size(), model=model), tmp_path / "scratch")
+    small = shrunken(rehearsal)
+    assert isinstance(small, Drsl)
+    assert small.source.lr == full_size().source.lr
+    assert small.model == model
