@@ -123,7 +123,7 @@ def show_estimates(plan: Plan, run: Path, progress: Progress) -> None:
             times, unit = plan.images[_domain(stage)], "images"
             took = each * times / plan.method.compute.tasks
         total += took
-        rows.append([stage.name, f"{each:.2f} s", f"{times:,}", unit, duration(took), _gib(cost.peak_bytes)])
+        rows.append([stage.name, f"{each:.3g} s", f"{times:,}", unit, duration(took), _gib(cost.peak_bytes)])
     columns = ["stage", "each", "of", "", "in all", "peak GiB"]
     progress.table("At the pace of the rehearsal", columns, rows)
     progress.say(

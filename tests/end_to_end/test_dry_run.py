@@ -44,19 +44,8 @@ def test_what_is_printed_has_the_stages_at_full_length_and_what_they_take(toy):
     rehearsed = [words[0] for words in lines if words[-4:-2] == ["passed", "in"]]
     assert rehearsed == ["source", "source-only", "label-0", "adapt-0"]
     table = lines[lines.index(["stage", "each", "of", "in", "all", "peak", "GiB"]) + 1 :]
-    assert [words[0] for words in table[:9]] == [
-        *(
-            "source",
-            "source-only",
-            "statistics",
-            "label-0",
-            "adapt-0",
-            "evaluate-0",
-            "label-1",
-            "adapt-1",
-            "evaluate-1",
-        ),
-    ]
+    rounds = ["label-0", "adapt-0", "evaluate-0", "label-1", "adapt-1", "evaluate-1"]
+    assert [words[0] for words in table[:9]] == ["source", "source-only", "statistics", *rounds]
     assert all(float(words[1]) > 0 and float(words[-1]) > 0 for words in table[:9])
     assert printed.splitlines()[-1] == "Everything passed."
     assert "Traceback" not in printed
