@@ -76,4 +76,5 @@ class Progress:
         for row in rows:
             table.add_row(*row)
         # A file or a pipe has no width to keep to.
-        self.console.print(table, width=None if self.console.is_terminal else WIDE, crop=False)
+        wide = self.console if self.console.is_terminal else Console(file=self.console.file, width=WIDE)
+        wide.print(table)
