@@ -66,6 +66,16 @@ class IdLabels:
             table[value] = label
         self._table = table.tobytes()
 
+    @property
+    def known(self) -> list[int]:
+        """Ids on disk that mean a class or void, in ascending order."""
+        return [value for value in range(256) if self._table[value] != _STRAY]
+
+    @property
+    def deep(self) -> bool:
+        """Whether files have 16 bits a channel."""
+        return self._read is first_channel
+
     def __call__(self, path: Path) -> Tensor:
         """Return the uint8 label of shape (H, W) in the ids of `space`.
 
@@ -85,7 +95,7 @@ class IdLabels:
     def _strangers(self, raw_HW: np.ndarray, path: Path) -> DataError:
         values, counts = np.unique(raw_HW, return_counts=True)
         found = ", ".join(f"{value}: {count}" for value, count in zip(values[:40], counts[:40], strict=True))
-        known = _ranges([value for value in range(256) if self._table[value] != _STRAY])
+        known = _ranges(self.known)
         return DataError(f"{path} holds class ids outside {self._numbering} ({known}); pixels by id: {found}")
 
 

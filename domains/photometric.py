@@ -13,6 +13,7 @@ from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
 from domains.settings import AugmentSettings
+from losses.numeric import without_autocast
 
 _SHARPEST = 0.1
 """Smallest standard deviation in pixels; such a Gaussian is the identity in float32."""
@@ -38,7 +39,7 @@ def photometric(image_B3HW: Tensor, settings: AugmentSettings, generator: torch.
         return image_B3HW
     within = 2 * draws[1:6] - 1
     sigma_B = _SHARPEST + draws[6] * max(settings.blur - _SHARPEST, 0.0)
-    with torch.autocast(image_B3HW.device.type, enabled=False):  # colours need more than bfloat16's 8 bits
+    with without_autocast(image_B3HW):  # colours need more than bfloat16's 8 bits
         changed = _coloured(image_B3HW, settings, within.to(image_B3HW.device))
         changed = _blurred(changed, settings, sigma_B)
     keep_B111 = chosen_B.to(image_B3HW.device).view(-1, 1, 1, 1)

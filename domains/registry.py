@@ -284,6 +284,8 @@ def _augment_problems(augment: AugmentSettings) -> list[str]:
     if not 0 < augment.scale_min <= augment.scale_max:
         scales = f"{augment.scale_min} and {augment.scale_max}"
         problems.append(f"scales must satisfy 0 < scale_min <= scale_max, got {scales}")
+    if not augment.scale_step >= 0:
+        problems.append(f"scale_step must be 0 or more, got {augment.scale_step}")
     return problems
 
 

@@ -95,6 +95,8 @@ class AugmentSettings:
     """Smallest random scale."""
     scale_max: float = 1.5
     """Largest random scale."""
+    scale_step: float = 0.0
+    """Scales are scale_min and whole steps above it, all equally often (CRST's code: 0.1); 0 = any in between."""
     flip: bool = True
     """Mirror half of the crops left to right."""
     photometric_probability: float = 0.8

@@ -52,6 +52,8 @@ class RandomCrop:
         if not 0 < settings.scale_min <= settings.scale_max:
             scales = f"{settings.scale_min} and {settings.scale_max}"
             raise ValueError(f"scales must satisfy 0 < scale_min <= scale_max, got {scales}")
+        if not settings.scale_step >= 0:
+            raise ValueError(f"scale_step must be 0 or more, got {settings.scale_step}")
         self.settings = settings
 
     def __call__(self, image_3HW: Tensor, label_HW: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -69,7 +71,7 @@ class RandomCrop:
         """
         settings, (height, width) = self.settings, size
         scale, top, left, mirror = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
-        scale = settings.scale_min + scale * (settings.scale_max - settings.scale_min)
+        scale = settings.scale_min + _stepped(scale, settings.scale_max - settings.scale_min, settings.scale_step)
         crop = (settings.crop_height or height, settings.crop_width or width)
         rows = _span(height, crop[0], scale, top, centre and centre[0])
         columns = _span(width, crop[1], scale, left, centre and centre[1])
@@ -106,6 +108,14 @@ class RandomCrop:
         crop = piece.new_full((*piece.shape[:-2], *cut.crop), fill)
         crop[..., *cut.target] = piece
         return crop
+
+
+def _stepped(draw: float, span: float, step: float) -> float:
+    """A value in [0, span], of `draw` in [0, 1): any, or a multiple of the step, all of which are equally likely."""
+    if not step:
+        return draw * span
+    # Steps are given in decimals: without the slack, 1 / 0.1 could be nine whole steps.
+    return int(draw * (int(span / step + 1e-9) + 1)) * step
 
 
 def _span(length: int, crop: int, scale: float, draw: float, centre: int | None) -> tuple[slice, int, slice]:

@@ -10,6 +10,7 @@ from kornia.color import lab_to_rgb, rgb_to_lab
 from torch import Tensor
 
 from domains.settings import IsaSettings
+from losses.numeric import without_autocast
 
 _FLAT = 0.1
 """Standard deviation in Lab units (2.3 is just visible) below which a channel is shifted but not stretched: in the
@@ -30,7 +31,7 @@ def statistics_transfer(source_B3HW: Tensor, target_B3HW: Tensor) -> Tensor:
         float images of the source's shape, clamped to [0, 1]. Where no colour leaves the RGB cube, their Lab
         moments equal the target's.
     """
-    with torch.autocast(source_B3HW.device.type, enabled=False):  # bfloat16 would be off by ten percent
+    with without_autocast(source_B3HW):  # bfloat16 would be off by ten percent
         source, target = rgb_to_lab(source_B3HW.float()), rgb_to_lab(target_B3HW.float())
         mean_B311, deviation_B311 = _moments(source)
         wanted_mean_B311, wanted_deviation_B311 = _moments(target)

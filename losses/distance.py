@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from losses.ignore import IGNORE
-from losses.numeric import at_least_float32
+from losses.numeric import at_least_float32, without_autocast
 
 
 def squared_distances(embedding_ND: Tensor, modes_KMD: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def squared_distances(embedding_ND: Tensor, modes_KMD: Tensor) -> Tensor:
     embedding_ND = at_least_float32(embedding_ND)
     modes_LD = at_least_float32(modes_KMD).flatten(0, 1)
     # The three terms cancel for near points: in bfloat16 nothing of the distance would be left.
-    with torch.autocast(embedding_ND.device.type, enabled=False):
+    with without_autocast(embedding_ND):
         product_NL = embedding_ND @ modes_LD.T
         norms_NL = embedding_ND.square().sum(1, keepdim=True) + modes_LD.square().sum(1)
         return (norms_NL - 2 * product_NL).clamp(min=0).unflatten(1, modes_KMD.shape[:2])

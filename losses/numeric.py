@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Generator, Tensor
@@ -13,6 +14,11 @@ _DRAW_BITS = 40
 def at_least_float32(value: Tensor) -> Tensor:
     """Upcast half precision to float32; leave float32 and float64 as they are."""
     return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+
+
+def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
+    """Arithmetic in the types that are written, whatever the caller's; tensors on "meta", without values, have none."""
+    return nullcontext() if tensor.is_meta else torch.autocast(tensor.device.type, enabled=False)
 
 
 def masked_mean(value_N: Tensor, valid_N: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Encoders of transformers behind the interface of our own: MiT (SegFormer), Swin, ConvNeXt and DINOv2.
+"""Encoders of transformers behind the interface of our own: MiT (SegFormer), Swin, ConvNeXt, DINOv2 and DINOv3.
 
 Shapes: B batch, H W pixels, D feature channels, h w feature grid.
 
@@ -44,10 +44,18 @@ CONVNEXT: dict[str, tuple[int, tuple[int, ...]]] = {
 }
 """Channels of the first stage and blocks of each (Liu et al. 2022, sec. 3)."""
 
+DINOV3_CONVNEXT = {name.replace("convnext", "dinov3convnext"): shape for name, shape in CONVNEXT.items()}
+"""The same networks as DINOv3 distils them (Simeoni et al. 2025)."""
+
 DINOV2: dict[str, tuple[int, int]] = {"dinov2_small": (6, 12), "dinov2_base": (12, 12), "dinov2_large": (16, 24)}
 """Attention heads of 64 channels, and blocks (Oquab et al. 2023)."""
 DINOV2_IMAGE = 518
 """Side of the images whose grid the public position embeddings have; others are interpolated from it."""
+
+DINOV3: dict[str, tuple[int, int]] = {"dinov3_small": (6, 12), "dinov3_base": (12, 12), "dinov3_large": (16, 24)}
+"""The same of DINOv3, whose positions are rotations, known at any size (Simeoni et al. 2025)."""
+DINOV3_REGISTERS = 4
+"""Tokens beside the patches that belong to no place of the image."""
 
 
 def level_channels(backbone: str, width: int) -> list[int]:
@@ -56,9 +64,9 @@ def level_channels(backbone: str, width: int) -> list[int]:
         return [heads * MIT[backbone][0] * width // 64 for heads in MIT_HEADS]
     if backbone in SWIN:
         return [SWIN[backbone][0] * 2**stage * 32 * width // 64 for stage in range(4)]
-    if backbone in CONVNEXT:
-        return [CONVNEXT[backbone][0] * width // 64 * 2**stage for stage in range(4)]
-    return [DINOV2[backbone][0] * width] * 4
+    if (convnext := {**CONVNEXT, **DINOV3_CONVNEXT}.get(backbone)) is not None:
+        return [convnext[0] * width // 64 * 2**stage for stage in range(4)]
+    return [{**DINOV2, **DINOV3}[backbone][0] * width] * 4
 
 
 class Adapted(nn.Module):
@@ -88,8 +96,8 @@ class Adapted(nn.Module):
     def levels(self, image_B3HW: Tensor) -> list[Tensor]:
         """The four levels, each B x its channels x a grid at its stride.
 
-        MiT gives its normalised stages, ConvNeXt its stages as they are, Swin too but for a normalised last, DINOv2 the
-        normalised patches after every quarter of its blocks.
+        MiT gives its normalised stages, ConvNeXt its stages as they are, Swin too but for a normalised last, DINOv2 and
+        DINOv3 the normalised patches after every quarter of their blocks.
         """
         if self.config.model_type == "swin":
             return self._swin_levels(image_B3HW)
@@ -98,9 +106,10 @@ class Adapted(nn.Module):
             return list(states[-4:])
         grid = [side // stride for side, stride in zip(image_B3HW.shape[2:], self.strides[-2:], strict=True)]
         quarter = (len(states) - 1) // 4
-        final = self.network.get_submodule("layernorm")
-        # The first token stands for the whole image.
-        patches = [final(states[quarter * level])[:, 1:] for level in range(1, 5)]
+        final = self.network.get_submodule("layernorm" if self.config.model_type == "dinov2" else "norm")
+        # The first token stands for the whole image, registers for nothing in it.
+        first = 1 + getattr(self.config, "num_register_tokens", 0)
+        patches = [final(states[quarter * level])[:, first:] for level in range(1, 5)]
         return [patches_BND.transpose(1, 2).unflatten(2, grid).contiguous() for patches_BND in patches]
 
     def _swin_levels(self, image_B3HW: Tensor) -> list[Tensor]:
@@ -144,7 +153,14 @@ def _blueprint(backbone: str, width: int) -> tuple[Any, Any]:
     """The class of a backbone and its configuration."""
     channels = level_channels(backbone, width)
     build: Callable[[str, list[int]], tuple[Any, Any]]
-    build = {"mit": _mit, "swin": _swin, "convnext": _convnext, "dinov2": _dinov2}[family_of(backbone)]
+    build = {
+        "mit": _mit,
+        "swin": _swin,
+        "convnext": _convnext,
+        "dinov2": _dinov2,
+        "dinov3": _dinov3,
+        "dinov3convnext": _dinov3_convnext,
+    }[family_of(backbone)]
     return build(backbone, channels)
 
 
@@ -181,11 +197,35 @@ def _dinov2(backbone: str, channels: list[int]) -> tuple[Any, Any]:
     return Dinov2Model, Dinov2Config(hidden_size=channels[0], patch_size=14, **sizes)
 
 
+def _dinov3(backbone: str, channels: list[int]) -> tuple[Any, Any]:
+    from transformers.models.dinov3_vit.configuration_dinov3_vit import DINOv3ViTConfig
+    from transformers.models.dinov3_vit.modeling_dinov3_vit import DINOv3ViTModel
+
+    heads, blocks = DINOV3[backbone]
+    sizes: dict[str, Any] = {"num_hidden_layers": blocks, "num_attention_heads": heads, "patch_size": 16}
+    return DINOv3ViTModel, DINOv3ViTConfig(
+        hidden_size=channels[0],
+        intermediate_size=4 * channels[0],
+        num_register_tokens=DINOV3_REGISTERS,
+        pos_embed_rescale=None,  # an augmentation of its own training
+        **sizes,
+    )
+
+
+def _dinov3_convnext(backbone: str, channels: list[int]) -> tuple[Any, Any]:
+    from transformers.models.dinov3_convnext.configuration_dinov3_convnext import DINOv3ConvNextConfig
+    from transformers.models.dinov3_convnext.modeling_dinov3_convnext import DINOv3ConvNextModel
+
+    return DINOv3ConvNextModel, DINOv3ConvNextConfig(depths=list(DINOV3_CONVNEXT[backbone][1]), hidden_sizes=channels)
+
+
 def _pruned(network: Any) -> nn.Module:
     """Without parameters that no feature depends on: data-parallel training waits for the gradient of every one."""
     family = network.config.model_type
     if family == "convnext":
         network.layernorm = nn.Identity()  # of the pooled features
-    if family == "dinov2":
+    if family == "dinov3_convnext":
+        network.layer_norm = nn.Identity()  # of the pooled features and the last stage as tokens
+    if family in ("dinov2", "dinov3_vit"):
         network.embeddings.mask_token = None  # of masked training
     return network

@@ -84,6 +84,7 @@ LAYOUTS = (
     Layout("transformers", _PROJECTION, "", ("classifier.",)),
     Layout("transformers", f"swin.{_PROJECTION}", "swin.", ("classifier.",)),
     Layout("transformers", f"dinov2.{_PROJECTION}", "dinov2.", ("classifier.",)),
+    Layout("transformers", "stages.0.downsample_layers.0.weight", "", ("classifier.",)),
     Layout("segformer", "patch_embed1.proj.weight", "", ("head.",)),
     Layout("torchvision", "conv1.weight", "", ("fc.", "layer5.", "layer6.")),
     Layout("caffe", "Scale.conv1.weight", "Scale.", ("Scale.fc.", "Scale.layer5.", "Scale.layer6."), "caffe"),

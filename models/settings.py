@@ -31,17 +31,31 @@ Backbone = Literal[
     "dinov2_small",
     "dinov2_base",
     "dinov2_large",
+    "dinov3_small",
+    "dinov3_base",
+    "dinov3_large",
+    "dinov3convnext_tiny",
+    "dinov3convnext_small",
+    "dinov3convnext_base",
+    "dinov3convnext_large",
 ]
-STRIDES = {"mit": (4, 8, 16, 32), "swin": (4, 8, 16, 32), "convnext": (4, 8, 16, 32), "dinov2": (14, 14, 14, 14)}
+STRIDES = {
+    **dict.fromkeys(("mit", "swin", "convnext", "dinov3convnext"), (4, 8, 16, 32)),
+    "dinov2": (14, 14, 14, 14),
+    "dinov3": (16, 16, 16, 16),
+}
 """Pixels between two cells of each level, by family; those of ResNets follow from `output_stride`."""
 
 
 def family_of(backbone: str) -> str:
-    """Which kind of network it is: resnet, mit, swin, convnext or dinov2."""
+    """Which kind of network it is: resnet, mit, swin, convnext, dinov2, dinov3 or dinov3convnext."""
     return "resnet" if backbone.startswith("resnet") else backbone.split("_")[0]
 
 
 NO_WEIGHTS = "none"
+REQUIRED = "required:"
+"""Before the name of published weights (`models.published`) that a preset begins with; the user has to say where they
+lie."""
 HUB = re.compile(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}")
 """A model on the hub with its commit; anything else is a local path."""
 _UNPINNED = re.compile(r"[\w-][\w.-]*/[\w.-]+@.*")
@@ -60,7 +74,8 @@ class SegmenterSettings:
     width: int = 64
     """Channels of a ResNet's first stage, and 64ths of any standard network's: less than 64 gives a reduced one."""
     output_stride: Literal[8, 14, 16, 32] = 8
-    """Pixels between two feature cells; DeepLab-v2 uses 8, 32 is without dilation; DINOv2 has 14, other kinds 32."""
+    """Pixels between two feature cells; DeepLab-v2 uses 8, 32 is without dilation; DINOv2 has 14, DINOv3 16, other
+    kinds 32."""
     dilations: tuple[int, ...] = (6, 12, 18, 24)
     """Dilation of every branch of the classifier; "6 12" is what AdaptSegNet's public code computes."""
     ceil_pool: bool = True
@@ -94,9 +109,14 @@ class SegmenterSettings:
         return self.weights != NO_WEIGHTS
 
     @property
+    def wanted(self) -> str:
+        """Published weights that the user has yet to give a place, by name; empty where there is nothing to do."""
+        return self.weights.removeprefix(REQUIRED) if self.weights.startswith(REQUIRED) else ""
+
+    @property
     def local(self) -> bool:
         """Whether these lie on this machine by a path."""
-        return self.pretrained and not HUB.fullmatch(self.weights)
+        return self.pretrained and not self.wanted and not HUB.fullmatch(self.weights)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from domains.settings import IsaSettings
 from orchestrator.config import Presets, flatten, parse_flags, read_file, usable_settings
-from orchestrator.errors import Interrupted, StageFailed, UserError
+from orchestrator.errors import Abandoned, Interrupted, StageFailed, UserError
 from orchestrator.files import read_json
 from orchestrator.flags import (
     ConvertFlags,
@@ -88,6 +88,9 @@ def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
         for name in flags.allow_change
         if not any(setting.startswith(f"{name}.") for setting in known)
     ]
+    if flags.dry_run:
+        _dry_run(method, presets, flags, given, complaints)
+        return
     settings = _settings(method, presets, flags, given, complaints)
     folder = run_folder(flags, settings)
     with open_session(flags.verbose) as session, contextlib.closing(RunFolder(folder)) as home:
@@ -107,6 +110,22 @@ def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
         session.progress.say(f"report: {report}")
 
 
+def _dry_run(
+    method: type[Method], presets: Presets, flags: RunFlags, given: dict[str, Any], complaints: list[str]
+) -> None:
+    settings, problems = _understood(method, presets, flags, given)
+    with open_session(flags.verbose) as session:
+        from orchestrator.dryrun import dry_run, private_folder
+
+        with private_folder(Path(flags.runs)) as folder:
+            try:
+                dry_run(settings, [*complaints, *problems], folder, session)
+            except StageFailed as error:
+                raise Abandoned(f"The dry run failed: {error}\nNothing is kept of it.", FAILED) from error
+            except (Interrupted, KeyboardInterrupt) as error:
+                raise Abandoned("Stopped; nothing is kept of a dry run.", INTERRUPTED) from error
+
+
 def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
     if words and words[0] not in ("-h", "--help") and words[0].startswith("-"):
         _search(method, presets, words)
@@ -122,6 +141,7 @@ def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
     name, sweep = words[0], method.sweeps[words[0]]
     flags, given, complaints = read_words(SweepFlags, method, words[1:])
     complaints += ["seed: a sweep runs every arm with each of its --seeds"] if "seed" in given else []
+    complaints += ["dry_run: a sweep has none; try a run of the same preset"] if flags.dry_run else []
 
     def settings(arm: Arm, seed: int) -> Method:
         return _settings(method, presets, flags, {**given, **arm.changes, "seed": seed}, complaints)
@@ -180,6 +200,17 @@ def _settings(
     method: type[Method], presets: Presets, flags: RunFlags, given: dict[str, Any], complaints: list[str]
 ) -> Method:
     """Preset or file, then flags, checked; all complaints are raised together."""
+    settings, problems = _understood(method, presets, flags, given)
+    problems = [*complaints, *problems, *settings.problems()]
+    if problems:
+        raise UserError("The settings cannot be used:", *problems)
+    return settings
+
+
+def _understood(
+    method: type[Method], presets: Presets, flags: RunFlags, given: dict[str, Any]
+) -> tuple[Method, list[str]]:
+    """Preset or file, then flags, and what of these is no setting or value; nothing that they name is looked at."""
     from_file: dict[str, Any] = {}
     if flags.config:
         from_file = read_file(Path(flags.config))
@@ -192,11 +223,7 @@ def _settings(
     base = dataclasses.replace(presets[name](), preset=name) if name else method()
     settings, problems = usable_settings(method, {**from_file, **given}, base)
     assert settings is not None, "every setting of a method has a default"
-    settings = _absolute(settings)
-    problems = [*complaints, *problems, *settings.problems()]
-    if problems:
-        raise UserError("The settings cannot be used:", *problems)
-    return settings
+    return _absolute(settings), problems
 
 
 def _absolute(settings: Method) -> Method:
@@ -295,6 +322,9 @@ def _guarded(action: Callable[[], None], words: list[str]) -> int:
     except StageFailed as error:
         print(f"{error}\nWhat was done is kept; the same command tries again.", file=sys.stderr)
         return FAILED
+    except Abandoned as error:
+        print(error, file=sys.stderr)
+        return error.code
     except (Interrupted, KeyboardInterrupt):
         command = shlex.join(["python", sys.argv[0], *words])
         print(f"Stopped; what was done is kept. Continue with:\n  {command}", file=sys.stderr)
@@ -317,7 +347,10 @@ def _run_help(method: type[Method], presets: Presets) -> None:
 
 
 def _preset_list(presets: Presets) -> str:
-    return "\n".join(f"  {name:<18} {(make.__doc__ or '').strip().splitlines()[0]}" for name, make in presets.items())
+    width = max(map(len, presets))
+    return "\n".join(
+        f"  {name:<{width}}  {(make.__doc__ or '').strip().splitlines()[0]}" for name, make in presets.items()
+    )
 
 
 def _help(cls: type, program: str, description: str, leave: bool = True) -> None:

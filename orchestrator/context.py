@@ -52,6 +52,12 @@ class Context:
     """Folder of each stage, by name."""
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Result of each finished stage, by name."""
+    measured: bool = False
+    """Whether stages also write down what their steps and images cost (`orchestrator.cost`)."""
+
+    def costs(self, stage: str, part: int = 0) -> Path | None:
+        """Folder that a task writes its costs to: the first of a stage does, where they are wanted."""
+        return self.folders[stage].absolute() if self.measured and part == 0 else None
 
 
 def open_domains(method: Method) -> Domains:

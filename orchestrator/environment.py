@@ -26,7 +26,7 @@ def prepare() -> Path:
     Nothing of a run is kept there. Folders of processes that are gone (killed before they could clean up) are removed.
     """
     remove_stale_scratch()
-    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-", dir=_temporary()))
+    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-", dir=temporary()))
     defaults = {
         "RAY_USAGE_STATS_ENABLED": "0",
         # Token authentication is on for local clusters; a token in the environment keeps Ray from writing to $HOME.
@@ -69,7 +69,7 @@ def _usual_cache() -> Path:
 
 def remove_stale_scratch() -> None:
     """Remove scratch folders whose process no longer lives."""
-    for folder in Path(_temporary()).glob(f"{SCRATCH_PREFIX}*-*"):
+    for folder in Path(temporary()).glob(f"{SCRATCH_PREFIX}*-*"):
         pid = folder.name.removeprefix(SCRATCH_PREFIX).split("-")[0]
         if pid.isdigit() and not _lives(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
@@ -105,7 +105,7 @@ def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [f"{name} {before[name]}, now {after[name]}" for name in differing]
 
 
-def _temporary() -> str:
+def temporary() -> str:
     """The folder for temporary files, or /tmp where its name is too long for sockets to lie in it."""
     folder = tempfile.gettempdir()
     return folder if len(os.fsencode(folder)) <= LONGEST_TEMP else "/tmp"

@@ -23,3 +23,11 @@ class StageFailed(RuntimeError):
 
 class Interrupted(Exception):
     """The user asked to stop; progress is saved. The command exits with code 130."""
+
+
+class Abandoned(Exception):
+    """A dry run could not be carried out to its end; nothing is kept. The command exits with the code given."""
+
+    def __init__(self, message: str, code: int) -> None:
+        self.code = code
+        super().__init__(message)

@@ -14,6 +14,7 @@ from domains.metrics import confusion_matrix, mean_of, named
 from domains.protocols import RULES
 from domains.samples import Labelled
 from orchestrator.context import Context, protocol
+from orchestrator.cost import Meter
 from orchestrator.files import write_json, write_text
 from orchestrator.inference import Predictor
 from orchestrator.progress import Progress
@@ -34,6 +35,8 @@ class Part:
     precision: str
     num_classes: int
     views: ViewSettings
+    costs: Path | None = None
+    """Folder to write down in what each image costs, for a rehearsal."""
 
 
 def run(stage: Evaluate, context: Context) -> dict[str, Any]:
@@ -45,7 +48,10 @@ def run(stage: Evaluate, context: Context) -> dict[str, Any]:
     domains = context.domains
     assert domains.evaluation is not None, "runs without an evaluation domain have no such stage"
     settings, compute = context.method.protocol, context.method.compute
-    confusion = measure(model, domains.evaluation, domains.space, compute, stage.name, context.progress, settings.views)
+    confusion = measure(
+        *(model, domains.evaluation, domains.space, compute, stage.name, context.progress, settings.views),
+        costs=context.costs(stage.name),
+    )
     result = evaluation_result(confusion, domains.space, settings)
     content = evaluation_content(result, confusion, domains.space, protocol(context))
     write_json(folder / "evaluation.json", content)
@@ -61,11 +67,12 @@ def measure(
     name: str,
     progress: Progress,
     views: ViewSettings,
+    costs: Path | None = None,
 ) -> np.ndarray:
     """The confusion matrix of a model over a labelled domain, in parallel tasks."""
     parts = [
-        Part(model.absolute(), domain, list(indices), compute.precision, len(space), views)
-        for indices in split(len(domain), compute.tasks)
+        Part(model.absolute(), domain, list(indices), compute.precision, len(space), views, None if number else costs)
+        for number, indices in enumerate(split(len(domain), compute.tasks))
     ]
     done = 0
     with progress.bar(name, len(domain), unit="image") as bar:
@@ -81,11 +88,15 @@ def measure(
 def measure_part(part: Part) -> np.ndarray:
     """One task: the confusion matrix of a part, against labels at their own size."""
     predictor = Predictor(part.model, part.precision, part.views)
+    meter = Meter(predictor.device)
     total = np.zeros((part.num_classes, part.num_classes), dtype=np.int64)
     for index in part.indices:
         sample = part.domain.sample(index)
         size = (sample.label.shape[0], sample.label.shape[1])
         total += confusion_matrix(sample.label, predictor.labels(sample.image, size), part.num_classes)
+        meter.tick()
+    if part.costs:
+        meter.write(part.costs)
     return total
 
 

@@ -30,6 +30,10 @@ class RunFlags:
     allow_change: tuple[str, ...] = ()
     """Settings, or groups of them, that may differ from those that the run in this folder began with; what they decide
     is done again."""
+    dry_run: bool = False
+    """Try the run out in minutes and keep nothing: check all settings, show the stages with what they take, and carry
+    out two steps of each kind of training and one image of labelling and evaluation; drawn images of the real sizes
+    stand in for data that are not here."""
     verbose: bool = False
     """Show Ray's own messages and tracebacks."""
 

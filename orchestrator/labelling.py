@@ -42,6 +42,7 @@ from domains.shards import (
 from domains.statistics import log_spatial_prior, with_prior
 from losses.ignore import IGNORE
 from orchestrator.context import Context
+from orchestrator.cost import Meter
 from orchestrator.errors import StageFailed
 from orchestrator.files import digest
 from orchestrator.inference import Predictor
@@ -71,6 +72,8 @@ class Part:
     """Digest of the model's weights, and how it predicts."""
     prior: Path | None
     """File of the source's statistics, where they weigh the predictions."""
+    costs: Path | None = None
+    """Folder to write down in what each image costs, for a rehearsal."""
 
     @property
     def origin(self) -> dict[str, str]:
@@ -223,6 +226,7 @@ def make_parts(stage: Label, context: Context) -> list[Part]:
             precision=compute.precision,
             labeller=labeller,
             prior=prior,
+            costs=context.costs(stage.name, number),
         )
         for number, indices in enumerate(split(len(target), compute.tasks))
     ]
@@ -236,6 +240,7 @@ def score_part(part: Part) -> None:
     predictor = Predictor(part.model, part.precision, part.views)
     histogram, entropy = ConfidenceHistogram.empty(part.num_classes), SelfEntropy()
     prior = log_spatial_prior(load_file(part.prior)["places"]) if part.prior else None
+    meter = Meter(predictor.device)
 
     def rows() -> Iterator[ScoreRow]:
         nonlocal entropy
@@ -248,11 +253,14 @@ def score_part(part: Part) -> None:
             for _, scores in score_strips(views, (height, width)):
                 histogram.add(*confidence_log_odds(scores))
                 entropy += self_entropy(scores)
+            meter.tick()
             yield ScoreRow(sample.id, index, height, width, views)
 
     write_scores(part.scores, rows(), part.origin)
     # Written last, the counts vouch for the scores.
     Counts(histogram, entropy).write(part.counts, part.labeller)
+    if part.costs:
+        meter.write(part.costs)
 
 
 def select_part(cut: Cut) -> None:

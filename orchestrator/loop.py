@@ -28,6 +28,7 @@ from domains.validation import transfer_score
 from models.segmenter import Segmenter, set_train_mode
 from models.weights import load_tensors, save_model
 from orchestrator import checkpoints
+from orchestrator.cost import Meter
 from orchestrator.files import read_lines, write_text
 from orchestrator.method import Method
 from orchestrator.runfolder import CHECKPOINTS, MODEL
@@ -57,6 +58,8 @@ class TrainJob:
     """Label space, protocol and first weights, stored with the model."""
     validation: Validation | None
     """How the exported network is judged on the way; None: not at all."""
+    measured: bool = False
+    """Whether the first worker writes down what its steps cost."""
 
 
 class Diverged(RuntimeError):
@@ -131,13 +134,18 @@ class Loop:
             num_workers=self.job.method.compute.loader_workers,
             pin_memory=self.accelerator.device.type == "cuda",
         )
+        meter = Meter(self.accelerator.device) if self.job.measured else None
         for position, batch in zip(micros, loader, strict=True):
             with self.accelerator.accumulate(*self.wrapped.values()):
                 self._micro_step(position, batch.to(self.accelerator.device))
             if self.accelerator.sync_gradients:
                 self.step += 1
+                if meter:
+                    meter.tick()
                 if self._end_of_step():
                     return
+        if meter and self.accelerator.is_main_process:
+            meter.write(self.job.folder)
         self._write_outputs()
 
     def _micro_step(self, position: int, batch: Any) -> None:

@@ -129,6 +129,10 @@ class Method:
     def _weights_problems(self) -> list[str]:
         if not self.model.pretrained:
             return []
+        if self.model.wanted:
+            from models.published import how_to_get
+
+            return [f"model.weights: {how_to_get(self.model.wanted)}"]
         from models.build import check_weights
 
         return check_weights(self.model)

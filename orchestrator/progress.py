@@ -16,6 +16,10 @@ PLAIN_EVERY_S = 5.0
 """Seconds between lines of a stage where the output is not a terminal."""
 
 
+WIDE = 160
+"""Columns that a table may take where the output is not a terminal."""
+
+
 class Bar:
     """Progress of one stage."""
 
@@ -63,12 +67,14 @@ class Progress:
         with RichProgress(*columns, console=self.console, transient=True) as live:
             yield Bar(self.console, live, name, total, unit)
 
-    def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
-        """Print a short table; the first column is text, the others are numbers."""
+    def table(self, title: str, columns: list[str], rows: list[list[str]], text: int = 1) -> None:
+        """Print a short table; the first `text` columns are text, the others are numbers."""
         self.say(title)  # not the table's own title, which would be wrapped to the width of the columns
         table = Table(box=None, pad_edge=False)
         for index, column in enumerate(columns):
-            table.add_column(column, justify="left" if index == 0 else "right")
+            table.add_column(column, justify="left" if index < text else "right")
         for row in rows:
             table.add_row(*row)
-        self.console.print(table)
+        # A file or a pipe has no width to keep to.
+        wide = self.console if self.console.is_terminal else Console(file=self.console.file, width=WIDE)
+        wide.print(table)

@@ -19,7 +19,7 @@ from orchestrator.company import Company
 from orchestrator.context import Context, open_domains
 from orchestrator.errors import Interrupted
 from orchestrator.files import read_json, write_json
-from orchestrator.method import Method
+from orchestrator.method import Method, Sizes
 from orchestrator.progress import Progress
 from orchestrator.report import write_report
 from orchestrator.resources import PATIENCE_S, resolve
@@ -32,7 +32,7 @@ from orchestrator.runfolder import (
     finished_stage,
     reuse_stage,
 )
-from orchestrator.stages import Evaluate, Label, Panels, Stage, Statistics, Train, Translation
+from orchestrator.stages import Evaluate, Label, Panels, Stage, Statistics, Train, Translation, representatives
 from orchestrator.summary import build_summary, config_of, show_result
 
 RUNNERS: dict[type, Callable[[Any, Context], dict[str, Any]]] = {
@@ -45,7 +45,15 @@ RUNNERS: dict[type, Callable[[Any, Context], dict[str, Any]]] = {
 }
 
 
-def run(method: Method, home: RunFolder, progress: Progress, reuse: list[Path], company: Company | None = None) -> Path:
+def run(
+    method: Method,
+    home: RunFolder,
+    progress: Progress,
+    reuse: list[Path],
+    *,
+    company: Company | None = None,
+    rehearsal: bool = False,
+) -> Path:
     """Run a method to its end, in a cluster that is already connected.
 
     Args:
@@ -54,6 +62,7 @@ def run(method: Method, home: RunFolder, progress: Progress, reuse: list[Path], 
         progress: where to report.
         reuse: run folders whose finished stages may be taken over where their fingerprint is the same.
         company: the runs that this one is one of, which share the cluster and finished stages.
+        rehearsal: carry out one of all stages that are alike, and measure what steps cost.
 
     Returns:
         The path of the report.
@@ -68,10 +77,13 @@ def run(method: Method, home: RunFolder, progress: Progress, reuse: list[Path], 
     method = dataclasses.replace(method, compute=resolve(method.compute, patience))
     home.adopt_config(config_of(method))
     _note_environment(home, progress)
-    context = Context(method=method, domains=open_domains(method), run=home.path, progress=progress, company=company)
-    stages: list[Stage] = method.stages(context.domains.sizes)
-    if context.domains.evaluation is None:
-        stages[:] = [stage for stage in stages if not isinstance(stage, Evaluate)]
+    domains = open_domains(method)
+    context = Context(
+        method=method, domains=domains, run=home.path, progress=progress, company=company, measured=rehearsal
+    )
+    stages = stages_of(method, domains.sizes)
+    if rehearsal:
+        stages = representatives(stages)
     fingerprints = _fingerprints(stages, method)
     for number, stage in enumerate(stages):
         if company is None:
@@ -83,6 +95,12 @@ def run(method: Method, home: RunFolder, progress: Progress, reuse: list[Path], 
             _run_stage(home, number, stage, fingerprints[stage.name], context, [*reuse, *others])
         company.notify(stage, context.results[stage.name])
     return _conclude(home, stages, context)
+
+
+def stages_of(method: Method, sizes: Sizes) -> list[Stage]:
+    """The stage graph of a run: without an evaluation domain nothing is evaluated."""
+    measured = method.pair.evaluation.kind != "none"
+    return [stage for stage in method.stages(sizes) if measured or not isinstance(stage, Evaluate)]
 
 
 def _note_environment(home: RunFolder, progress: Progress) -> None:

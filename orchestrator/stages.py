@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from domains.settings import IsaSettings
@@ -135,3 +136,50 @@ class Panels:
 
 
 Stage = Train | Label | Statistics | Translation | Evaluate | Panels
+
+
+def alike(stages: Iterable[Stage]) -> dict[str, str]:
+    """For each stage the first that does the same, maybe with other inputs, as later rounds do."""
+    first: dict[Stage, str] = {}
+    return {stage.name: first.setdefault(_kind(stage), stage.name) for stage in stages}
+
+
+def representatives(stages: Sequence[Stage]) -> list[Stage]:
+    """One of all stages that are alike.
+
+    What those that remain would read from a stage that is gone they read from the one that is left of its kind.
+    """
+    names = {"": "", TARGET: TARGET, **alike(stages)}
+    return [_rewired(stage, names) for stage in stages if names[stage.name] == stage.name]
+
+
+def _kind(stage: Stage) -> Stage:
+    """A stage without what tells one round from another."""
+    match stage:
+        case Train():
+            target = "labels" if stage.target not in ("", TARGET) else stage.target
+            return replace(stage, name="", start="", target=target, source_share=1.0)
+        case Label():
+            return replace(stage, name="", by="", round=0, portion=1.0)
+        case Evaluate():
+            return replace(stage, name="", of="", role="round", round=0)
+        case _:
+            return stage
+
+
+def _rewired(stage: Stage, names: dict[str, str]) -> Stage:
+    match stage:
+        case Train():
+            return replace(stage, start=names[stage.start], target=names[stage.target])
+        case Label():
+            return replace(stage, by=names[stage.by], prior=names[stage.prior])
+        case Evaluate():
+            return replace(stage, of=names[stage.of])
+        case Panels():
+            labels = stage.labels and (stage.labels[0], names[stage.labels[1]])
+            models = tuple((title, names[of]) for title, of in stage.models)
+            return replace(stage, models=models, labels=labels, translated=names[stage.translated])
+        case Translation():
+            return replace(stage, by=names[stage.by])
+        case Statistics():
+            return stage

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from domains.metrics import named
 from domains.samples import Labelled
 from domains.statistics import CELLS, count_places, shares
 from orchestrator.context import Context
+from orchestrator.cost import Meter
 from orchestrator.stages import Statistics
 from orchestrator.tasks import run_tasks, split
 
@@ -26,12 +28,17 @@ class Part:
     domain: Labelled
     indices: Sequence[int]
     num_classes: int
+    costs: Path | None = None
+    """Folder to write down in what each image costs, for a rehearsal."""
 
 
 def run(stage: Statistics, context: Context) -> dict[str, Any]:
     """Count the labels of the source; writes the counts by class and place."""
     domains, compute = context.domains, context.method.compute
-    parts = [Part(domains.source, indices, len(domains.space)) for indices in split(len(domains.source), compute.tasks)]
+    parts = [
+        Part(domains.source, indices, len(domains.space), context.costs(stage.name, number))
+        for number, indices in enumerate(split(len(domains.source), compute.tasks))
+    ]
     counts = np.sum(run_tasks(count_part, parts, compute, stage.name), axis=0)
     save_file({"places": counts}, context.folders[stage.name] / COUNTS)
     return {"share": named(shares(counts), domains.space.classes)}
@@ -40,6 +47,10 @@ def run(stage: Statistics, context: Context) -> dict[str, Any]:
 def count_part(part: Part) -> np.ndarray:
     """One task: pixels of each class at each place in the images of a part."""
     total = np.zeros((part.num_classes, *CELLS), dtype=np.int64)
+    meter = Meter()
     for index in part.indices:
         total += count_places(part.domain.label(index), part.num_classes)
+        meter.tick()
+    if part.costs:
+        meter.write(part.costs)
     return total

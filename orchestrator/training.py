@@ -22,7 +22,9 @@ from orchestrator import loop
 from orchestrator.context import Context, protocol
 from orchestrator.errors import Interrupted, StageFailed, UserError
 from orchestrator.files import read_lines
+from orchestrator.method import Sizes
 from orchestrator.runfolder import CHECKPOINTS
+from orchestrator.settings import ComputeSettings
 from orchestrator.stages import TARGET, Train
 from orchestrator.validation import METRIC, Validation
 
@@ -98,7 +100,7 @@ def make_job(stage: Train, context: Context) -> loop.TrainJob:
         method=method,
         stage=stage,
         num_classes=len(domains.space),
-        steps=step_count(stage, context),
+        steps=step_count(stage, domains.sizes, method.compute),
         feed=feed,
         folder=context.folders[stage.name].absolute(),
         start=context.folders[stage.start].absolute() if stage.start else None,
@@ -108,6 +110,7 @@ def make_job(stage: Train, context: Context) -> loop.TrainJob:
             "pretrained": pretrained_record(method.model),
         },
         validation=_validation(stage, context),
+        measured=context.measured,
     )
 
 
@@ -126,12 +129,11 @@ def rare_classes(manifest: Manifest, share: float) -> tuple[int, ...]:
     return tuple(number for number, count in enumerate(counts) if 0 < count < share * sum(counts))
 
 
-def step_count(stage: Train, context: Context) -> int:
+def step_count(stage: Train, sizes: Sizes, compute: ComputeSettings) -> int:
     """Optimiser steps of a stage: as set, or as many as its passes over the images take."""
-    settings, compute = stage.settings, context.method.compute
+    settings = stage.settings
     if settings.steps:
         return settings.steps
-    sizes = context.domains.sizes
     images, batch = (sizes.target, settings.target_batch) if stage.target else (sizes.source, settings.source_batch)
     return settings.epochs * -(-images // (batch * compute.accumulation * compute.workers))
 

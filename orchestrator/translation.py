@@ -30,6 +30,7 @@ from domains.translations import (
 )
 from models.weights import load_tensors
 from orchestrator.context import Context
+from orchestrator.cost import Meter
 from orchestrator.files import digest
 from orchestrator.loop import NETWORKS
 from orchestrator.method import Method
@@ -51,6 +52,8 @@ class Part:
     """Digest of the weights."""
     source: Unlabelled
     indices: Sequence[int]
+    costs: Path | None = None
+    """Folder to write down in what each image costs, for a rehearsal."""
 
     @property
     def origin(self) -> dict[str, str]:
@@ -132,6 +135,7 @@ def make_parts(stage: Translation, context: Context) -> list[Part]:
             translator=translator,
             source=source,
             indices=indices,
+            costs=context.costs(stage.name, number),
         )
         for number, indices in enumerate(split(len(source), context.method.compute.tasks))
     ]
@@ -143,6 +147,7 @@ def translate_part(part: Part) -> None:
     if device.type == "cpu":
         torch.set_num_threads(1)  # one core a task: tasks are the parallelism
     network = load_network(part).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    meter = Meter(device)
 
     @torch.inference_mode()
     def rows() -> Iterator[TranslatedRow]:
@@ -151,9 +156,12 @@ def translate_part(part: Part) -> None:
             # In float32 whatever training ran in: colours need more than the 8 bits of bfloat16.
             image_13HW = sample.image[None].to(device, memory_format=torch.channels_last).float() / 255
             moved_3HW = network(image_13HW)[0].mul(255).round().clamp(0, 255).byte().cpu()
+            meter.tick()
             yield TranslatedRow(sample.id, index, moved_3HW)
 
     write_translations(part.shard, rows(), part.origin)
+    if part.costs:
+        meter.write(part.costs)
 
 
 def load_network(part: Part) -> nn.Module:

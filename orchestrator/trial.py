@@ -115,7 +115,7 @@ class Trial(tune.Trainable):
             ):
                 progress = Progress(Console(file=log, width=160, markup=False))
                 method = taken_up(home, self._method)
-                runner.run(method, home, progress, [*home.earlier(), *self._plan.reuse], self._company)
+                runner.run(method, home, progress, [*home.earlier(), *self._plan.reuse], company=self._company)
         except BaseException as error:  # handed to `step`, which raises it
             self._error = error
         self._reports.put(None)

@@ -26,7 +26,7 @@ from annotated_types import Ge
 from models.settings import DiscriminatorSettings
 from orchestrator import cli
 from orchestrator.settings import OptimiserSettings
-from pipelines.alignment import Alignment, adversary, presets
+from pipelines.alignment import Alignment, adversary, presets, published
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -116,7 +116,7 @@ SHORT = {
 """Of the presets: a discriminator in proportion to their networks, and one that has something to say within a
 hundred steps. At the published weights, made for a thousand times as many, it changes nothing."""
 
-PRESETS = presets(AdaptSegNet, **SHORT)
+PRESETS = {**presets(AdaptSegNet, **SHORT), **published(AdaptSegNet)}
 
 
 def main() -> None:

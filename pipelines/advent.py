@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, ClassVar
 from orchestrator import cli
 from orchestrator.settings import TrainSettings
 from pipelines.adaptsegnet import SHORT, AdaptSegNet
-from pipelines.alignment import presets
+from pipelines.alignment import presets, published
 from pipelines.presets import adversarial_training
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class AdvEnt(AdaptSegNet):
         return self_information(super().seen(logits_BKHW))
 
 
-PRESETS = presets(AdvEnt, **SHORT)
+PRESETS = {**presets(AdvEnt, **SHORT), **published(AdvEnt)}
 
 
 def main() -> None:

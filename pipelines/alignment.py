@@ -16,6 +16,7 @@ from domains.settings import AugmentSettings
 from orchestrator.method import Method, Sizes
 from orchestrator.settings import OptimiserSettings, TrainSettings
 from orchestrator.stages import TARGET, Evaluate, Panels, Stage, Train
+from pipelines.benchmarks import CAFFE, on_every_benchmark
 from pipelines.presets import adversarial_training, on_every_pair, whole_images
 
 if TYPE_CHECKING:
@@ -162,3 +163,13 @@ def presets(method: type[Kind], **settings: Any) -> dict[str, Callable[[], Kind]
             **settings,
         )
     )
+
+
+def published(method: type[Kind], note: str = "") -> dict[str, Callable[[], Kind]]:
+    """A method with its defaults on the full-size pairs, at the sizes of AdaptSegNet's code, seen once.
+
+    Args:
+        method: the class.
+        note: what of its settings is not published.
+    """
+    return on_every_benchmark(lambda pair: method(pair=pair, model=CAFFE), "adaptsegnet", note)

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from orchestrator import cli
-from pipelines.selftraining import SelfTraining, presets
+from pipelines.benchmarks import THREE_SCALES
+from pipelines.selftraining import SelfTraining, presets, published
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class Cbst(SelfTraining):
         return "CBST-SP" if self.pseudo.spatial_prior else "CBST"
 
 
-PRESETS = presets(Cbst)
+PRESETS = {**presets(Cbst), **published(Cbst, protocol=THREE_SCALES)}
 
 
 def main() -> None:

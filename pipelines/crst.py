@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from annotated_types import Ge, Gt
 
 from orchestrator import cli
-from pipelines.selftraining import SelfTraining, presets, total
+from pipelines.benchmarks import THREE_SCALES
+from pipelines.selftraining import SelfTraining, presets, published, total
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -85,7 +86,7 @@ class Crst(SelfTraining):
         yield ("segmenter",), total(terms, **weights), terms
 
 
-PRESETS = presets(Crst)
+PRESETS = {**presets(Crst), **published(Crst, protocol=THREE_SCALES)}
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from annotated_types import Ge
 
 from orchestrator import cli
 from orchestrator.settings import TrainSettings
-from pipelines.alignment import Alignment, presets
+from pipelines.alignment import Alignment, presets, published
 from pipelines.presets import adversarial_training
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class MinEnt(Alignment):
         yield self.segmenting, loss, terms
 
 
-PRESETS = presets(MinEnt)
+PRESETS = {**presets(MinEnt), **published(MinEnt)}
 
 
 def main() -> None:

@@ -19,9 +19,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
+from domains.settings import PairSettings
 from orchestrator import cli
 from orchestrator.method import Sizes
 from orchestrator.stages import Evaluate, Panels, Stage
+from pipelines.benchmarks import ONE_SCALE, TORCHVISION, on_every_benchmark, stepped
 from pipelines.presets import Setting, on_every_pair
 from pipelines.source_only import SourceOnly
 
@@ -52,7 +54,12 @@ def _on_target(setting: Setting) -> Oracle:
     return Oracle(pair=pair, augment=setting.augment, model=setting.model, source=setting.source)
 
 
-PRESETS = on_every_pair(_on_target)
+def _published(pair: PairSettings) -> Oracle:
+    plain = Oracle(pair=dataclasses.replace(pair, source=pair.target), model=TORCHVISION, protocol=ONE_SCALE)
+    return dataclasses.replace(plain, augment=stepped(plain.augment))
+
+
+PRESETS = {**on_every_pair(_on_target), **on_every_benchmark(_published, "crst", note="as CRST trains on the source")}
 
 
 def main() -> None:

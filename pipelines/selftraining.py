@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from annotated_types import Ge, Gt, Le
@@ -12,6 +12,7 @@ from domains.settings import AugmentSettings, IsaSettings
 from orchestrator.method import Sizes
 from orchestrator.settings import TrainSettings, ViewSettings
 from orchestrator.stages import Evaluate, Label, Panels, Stage, Statistics, Train
+from pipelines.benchmarks import ONE_SCALE, TORCHVISION, on_every_benchmark, stepped
 from pipelines.presets import on_every_pair
 from pipelines.source_only import SOURCE_STAGE, SourceOnly
 
@@ -251,3 +252,21 @@ def presets(method: type[Kind], **settings: Any) -> dict[str, Callable[[], Kind]
             **settings,
         )
     )
+
+
+def published(method: type[Kind], note: str = "", **settings: Any) -> dict[str, Callable[[], Kind]]:
+    """A self-training method on the full-size pairs: its defaults, with sizes, scales and views of CRST's code.
+
+    Args:
+        method: the class.
+        note: what of its settings is not published.
+        settings: what differs from that.
+    """
+    plain = method()
+    shared: dict[str, Any] = {
+        "augment": stepped(plain.augment),
+        "model": TORCHVISION,
+        "protocol": ONE_SCALE,
+        "pseudo": replace(plain.pseudo, scales=(0.9,), flip=True),
+    }
+    return on_every_benchmark(lambda pair: method(pair=pair, **{**shared, **settings}), "crst", note)

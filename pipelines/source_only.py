@@ -15,14 +15,15 @@ if __name__ == "__main__":
 
     source_only.main()
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from domains.settings import AugmentSettings
+from domains.settings import AugmentSettings, PairSettings
 from orchestrator import cli
 from orchestrator.method import Method, Sizes
 from orchestrator.settings import TrainSettings
 from orchestrator.stages import Evaluate, Panels, Stage, Train
+from pipelines.benchmarks import CAFFE, ONE_SCALE, TORCHVISION, on_every_benchmark, stepped
 from pipelines.presets import Setting, adversarial_training, on_every_pair, whole_images
 
 if TYPE_CHECKING:
@@ -114,7 +115,23 @@ def _adaptsegnet() -> SourceOnly:
     return SourceOnly(augment=whole_images(), source=adversarial_training(150_000))
 
 
-PRESETS = {**on_every_pair(_on_source), "crst": _crst, "adaptsegnet": _adaptsegnet}
+def _published(pair: PairSettings) -> SourceOnly:
+    return replace(_crst(), pair=pair, augment=stepped(_crst().augment), model=TORCHVISION, protocol=ONE_SCALE)
+
+
+def _published_whole(pair: PairSettings) -> SourceOnly:
+    return replace(_adaptsegnet(), pair=pair, model=CAFFE)
+
+
+_WHOLE = on_every_benchmark(_published_whole, "adaptsegnet", note="as AdaptSegNet")
+
+PRESETS = {
+    **on_every_pair(_on_source),
+    "crst": _crst,
+    "adaptsegnet": _adaptsegnet,
+    **on_every_benchmark(_published, "crst", note="as CRST"),
+    **{f"{name}-adaptsegnet": make for name, make in _WHOLE.items()},
+}
 
 
 def main() -> None:

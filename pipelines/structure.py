@@ -29,7 +29,7 @@ from models.settings import DiscriminatorSettings
 from orchestrator import cli
 from orchestrator.arms import Arm, Sweep
 from orchestrator.settings import OptimiserSettings
-from pipelines.alignment import Alignment, Segmented, adversary, presets
+from pipelines.alignment import Alignment, Segmented, adversary, presets, published
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -152,7 +152,7 @@ class Structure(Alignment):
 
 
 # Weights and rate for a hundred steps, in the papers' proportion: see `pipelines/adaptsegnet.py`.
-PRESETS = presets(
+_SMALL = presets(
     Structure,
     discriminator=DiscriminatorSettings(layers="aspp", width=16),
     decoder_width=64,
@@ -160,6 +160,8 @@ PRESETS = presets(
     adversarial=0.03,
     reconstruction=3e-4,
 )
+
+PRESETS = {**_SMALL, **published(Structure, note="side networks and scale of the reconstruction reconstructed")}
 
 
 def main() -> None:

@@ -194,3 +194,18 @@ def test_the_input_is_left_alone():
 def test_impossible_settings_are_refused(changes):
     with pytest.raises(ValueError, match="must"):
         RandomCrop(settings(**changes))
+
+
+def test_stepped_scales_are_all_there_and_equally_often():
+    crop = RandomCrop(settings(100, 100, scale_min=0.5, scale_max=1.5, scale_step=0.1))
+    # A crop of 100 pixels at scale s uses 100 / s of them.
+    used = [crop.draw((1000, 1000), generator("steps", number)).source[0] for number in range(2200)]
+    scales = [round(100 / (rows.stop - rows.start), 2) for rows in used]
+    expected = {round(100 / round(1000 / (5 + step)), 2) for step in range(11)}
+    assert set(scales) == expected
+    assert all(130 < scales.count(scale) < 270 for scale in expected)
+
+
+def test_a_negative_step_of_scales_is_refused():
+    with pytest.raises(ValueError, match="scale_step must be 0 or more, got -1"):
+        RandomCrop(settings(scale_step=-1))

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.models.segformer.modeling_segformer import SegformerForImageClassification, SegformerModel
 
-from models.adapter import CONVNEXT, DINOV2, MIT, SWIN, Adapted, level_channels
+from models.adapter import CONVNEXT, DINOV2, DINOV3, DINOV3_CONVNEXT, MIT, SWIN, Adapted, level_channels
 from models.backbones import build_encoder, stage_channels
 from models.build import build_auxiliary, build_decoder, build_mmdl_head, build_segmenter, check_weights
 from models.pretrained import load_encoder
@@ -20,8 +20,8 @@ from models.segmenter import set_train_mode
 from models.settings import STRIDES, Backbone, MmdlSettings, SegmenterSettings, family_of
 from models.weights import WEIGHTS, load_model, save_model
 
-SMALL = ["mit_b0", "swin_tiny", "convnext_tiny", "dinov2_small"]
-ALL = [*MIT, *SWIN, *CONVNEXT, *DINOV2]
+SMALL = ["mit_b0", "swin_tiny", "convnext_tiny", "dinov2_small", "dinov3_small", "dinov3convnext_tiny"]
+ALL = [*MIT, *SWIN, *CONVNEXT, *DINOV2, *DINOV3, *DINOV3_CONVNEXT]
 
 
 def settings(backbone: Any, weights: Path | str = "none", width: int = 4) -> SegmenterSettings:
@@ -51,15 +51,16 @@ def test_standard_networks_have_the_channels_of_their_papers(backbone: str):
     found = level_channels(backbone, 64)
     if backbone in MIT:
         assert found == ([32, 64, 160, 256] if backbone == "mit_b0" else [64, 128, 320, 512])
-    elif backbone in {**SWIN, **CONVNEXT}:
+    elif backbone in {**SWIN, **CONVNEXT, **DINOV3_CONVNEXT}:
         assert found[0] in (96, 128, 192)
         assert found == [found[0] * 2**level for level in range(4)]
     else:
-        assert found == [{"dinov2_small": 384, "dinov2_base": 768, "dinov2_large": 1024}[backbone]] * 4
+        assert found == [{"small": 384, "base": 768, "large": 1024}[backbone.split("_")[1]]] * 4
 
 
 @pytest.mark.parametrize(
-    ("backbone", "millions"), [("mit_b0", 3.3), ("mit_b5", 81.4), ("swin_tiny", 27.5), ("convnext_tiny", 27.8)]
+    ("backbone", "millions"),
+    [("mit_b0", 3.3), ("mit_b5", 81.4), ("swin_tiny", 27.5), ("convnext_tiny", 27.8), ("dinov3_small", 21.6)],
 )
 def test_standard_networks_have_the_size_of_their_papers(backbone: str, millions: float):
     with torch.device("meta"):
@@ -137,7 +138,9 @@ def test_features_equal_those_of_the_network_that_was_saved(backbone: str, tmp_p
     load_encoder(ours, str(tmp_path))
     more = {"always_partition": True} if backbone == "swin_tiny" else {}
     found = theirs(picture, output_hidden_states=True, **more)
-    if backbone == "dinov2_small":
+    if backbone == "dinov3_small":
+        expected = found.last_hidden_state[:, 5:].transpose(1, 2).unflatten(2, (2, 3))
+    elif backbone == "dinov2_small":
         expected = found.last_hidden_state[:, 1:].transpose(1, 2).unflatten(2, (2, 3))
     elif backbone == "swin_tiny":
         expected = found.last_hidden_state.transpose(1, 2).unflatten(2, (2, 3))

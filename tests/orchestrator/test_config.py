@@ -151,8 +151,9 @@ def test_setting_without_default_must_be_given():
     assert read_settings(Needs, {"images": "a"}) == Needs("a")
 
 
-@pytest.mark.parametrize("module", [drsl, oracle])
-@pytest.mark.parametrize("preset", drsl.PRESETS)
+@pytest.mark.parametrize(
+    ("module", "preset"), [(module, preset) for module in (drsl, oracle) for preset in module.PRESETS]
+)
 def test_written_settings_read_back_equal(module, preset, tmp_path):
     settings = module.PRESETS[preset]()
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config_of(settings), sort_keys=False))

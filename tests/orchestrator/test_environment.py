@@ -45,7 +45,7 @@ def test_weights_from_the_hub_stay_where_they_were_fetched_to(scratch_root, monk
 @pytest.mark.parametrize(("folder", "used"), [("/scratch/me", "/scratch/me"), ("/scratch/" + "x" * 60, "/tmp")])
 def test_temporary_folder_too_deep_for_sockets_is_not_used(folder, used, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", folder)
-    assert environment._temporary() == used
+    assert environment.temporary() == used
 
 
 def test_private_cluster_has_a_token_of_its_own_and_a_joined_one_decides_itself(scratch_root, monkeypatch):

@@ -53,3 +53,12 @@ def test_piped_bar_is_silent_while_nothing_moves(monkeypatch):
     assert isinstance(console.file, io.StringIO)
     lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
     assert lines == ["label-0: image 3/10", "label-0: image 4/10"]
+
+
+def test_a_wide_table_keeps_its_rows_where_the_output_is_no_terminal():
+    file = io.StringIO()
+    cells = ["a stage that has a long name", "source-mmdl, label-0, and more", "24,966 + 2,975 images of both"]
+    Progress(Console(file=file, width=80)).table("T", ["stage", "reads", "images"], [cells])
+    assert cells in [
+        [cell.strip() for cell in line.split("  ") if cell.strip()] for line in file.getvalue().splitlines()
+    ]

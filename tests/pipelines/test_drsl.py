@@ -127,7 +127,7 @@ def test_titles_follow_the_weights():
 def test_presets_complain_of_missing_data_at_most(preset, tmp_path):
     problems = dataclasses.replace(PRESETS[preset](), root=str(tmp_path)).problems()
     missing = "images is not set" if preset == "folders" else "does not exist"
-    assert all(missing in problem for problem in problems)
+    assert all(missing in problem for problem in problems if not problem.startswith("model.weights"))
     assert (not problems) == (preset == "toy")
 
 

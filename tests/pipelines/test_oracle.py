@@ -24,7 +24,7 @@ def test_it_is_marked_as_trained_on_target_labels():
     assert Oracle().title == "target oracle"
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", SETTINGS)
 def test_target_takes_the_place_of_the_source(preset):
     method, setting = PRESETS[preset](), SETTINGS[preset]()
     assert method.pair.source == setting.pair.target
