@@ -93,7 +93,7 @@ def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
 
 
 def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
-    listed = "\n".join(f"  {name:<18} {sweep.description}" for name, sweep in method.sweeps.items())
+    listed = "\n".join(f"  {name:<8} {sweep.text}" for name, sweep in method.sweeps.items())
     if {"-h", "--help"} & set(words):
         print(f"Sweeps ({method.name}.py sweep NAME, then flags and any setting of a run):\n{listed}\n")
         _help(SweepFlags, f"{method.name}.py sweep NAME", SweepFlags.__doc__ or "")
@@ -102,14 +102,16 @@ def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
         raise UserError(f"sweep {' '.join(words[:1])}: name a sweep; {known}")
     name, sweep = words[0], method.sweeps[words[0]]
     flags, given, complaints = read_words(SweepFlags, method, words[1:])
-    complaints += ["seed: a sweep runs every arm with each of its --seeds"] if "seed" in given else []
+    complaints += [f"{setting}: the arms of {name} decide it" for setting in sweep.varied if setting in given]
 
     def settings(arm: Arm, seed: int) -> Method:
         return _settings(method, presets, flags, {**given, **arm.changes, "seed": seed}, complaints)
 
+    begin = _settings(method, presets, flags, given, complaints).seed
+    seeds = range(begin, begin + flags.seeds)
     # All of them are made once before anything starts: so every mistake is found.
-    first, *_ = [settings(arm, seed) for seed in flags.seeds for arm in sweep.arms]
-    if first.pair.evaluation.kind == "none":
+    first, *_ = [settings(arm, seed) for seed in seeds for arm in sweep.arms]
+    if sweep.measures == "adaptation" and first.pair.evaluation.kind == "none":
         raise UserError("A sweep compares numbers: it needs an evaluation domain (--pair.evaluation.kind).")
     folder = run_folder(flags, first, f"{method.name}-{first.preset or 'custom'}-{name}")
     with open_session(flags.verbose) as session:
@@ -117,8 +119,8 @@ def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
 
         session.connect()
         reuse = [Path(path) for path in flags.reuse]
-        print(carry_out(sweep, flags.seeds, settings, folder, session.progress, reuse, flags.allow_change))
-        session.progress.say(f"table: {folder / 'table.md'}")
+        print(carry_out(sweep, seeds, settings, folder, session.progress, reuse, flags.allow_change))
+        session.progress.say(f"table: {folder / 'table.html'}")
 
 
 def read_words(kind: type[Flags], method: type[Method], words: list[str]) -> tuple[Flags, dict[str, Any], list[str]]:

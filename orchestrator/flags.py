@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge
 
 from orchestrator.settings import Precision, ProtocolSettings, ViewSettings
 
@@ -91,5 +93,5 @@ class ConvertFlags:
 class SweepFlags(RunFlags):
     """Where the runs of a sweep lie; not part of their configuration."""
 
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds that every arm is run with."""
+    seeds: Annotated[int, Ge(1)] = 3
+    """How many seeds every arm is run with: --seed and those that follow it."""
