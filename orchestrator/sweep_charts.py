@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any
 
 from markupsafe import Markup
@@ -25,7 +26,7 @@ def sweep_chart(key: str, title: str, quantities: Sequence[Quantity], benchmark:
 
     Args:
         key: makes the ids of this chart unique in the page.
-        title: stands above it.
+        title: what it is read out as.
         quantities: what was measured, one or more.
         benchmark: what the published numbers are from.
     """
@@ -37,42 +38,49 @@ def sweep_chart(key: str, title: str, quantities: Sequence[Quantity], benchmark:
         "squeeze": False,
         "width_ratios": (3, 2),
     }
-    height = 0.35 + len(quantities) * (0.6 + 0.24 * len(arms))
+    height = 0.5 + len(quantities) * (0.5 + 0.2 * len(arms))
     with drawing(key, title, height, **grid) as chart:
         for place, quantity in enumerate(quantities):
             ours, paper = chart.figure.axes[2 * place : 2 * place + 2]
             _measured(ours, quantity)
-            _published(paper, quantity, arms, benchmark)
+            _published(paper, quantity, arms)
             ours.set_yticks(range(len(arms)), [short(arm) for arm in arms])
             ours.set_ylim(len(arms) - 0.4, -0.6)
+        ours, paper = chart.figure.axes[-2:]
+        ours.set_xlabel("ours", size=7.5)
+        paper.set_xlabel(fill(short(benchmark, 60), 22), size=7.5)
     return chart.svg
 
 
 def standalone(svg: Markup) -> str:
     """A chart of a page as a file of its own."""
-    return svg.replace("<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" width="860" style="{PRINTED}" ', 1)
+    return str(svg).replace("<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" width="860" style="{PRINTED}" ', 1)
 
 
 def _measured(axes: Axes, quantity: Quantity) -> None:
     for row, values in enumerate(quantity.values.values()):
-        axes.plot(values, [row] * len(values), ls="none", marker="o", ms=3.5, mew=0, color=ADAPTED, alpha=0.4)
+        axes.plot(values, [row] * len(values), ls="none", marker="o", ms=4, mew=0, color=ADAPTED, alpha=0.45)
         if values:
             deviation = statistics.stdev(values) if len(values) > 1 else 0.0
             axes.errorbar(statistics.mean(values), row, xerr=deviation, color=ADAPTED, marker="o", ms=5.5, lw=1.3)
-    _plain(axes, f"ours: {quantity.name}")
+    _finish(axes, quantity.name, [value for values in quantity.values.values() for value in values])
 
 
-def _published(axes: Axes, quantity: Quantity, arms: Sequence[str], benchmark: str) -> None:
+def _published(axes: Axes, quantity: Quantity, arms: Sequence[str]) -> None:
     for row, arm in enumerate(arms):
         if arm in quantity.published:
             axes.plot(quantity.published[arm], row, marker="o", ms=5.5, mfc="none", mec=INK, mew=1.2)
     axes.tick_params("y", labelleft=False)
-    _plain(axes, f"published:\n{short(benchmark, 36)}")
+    _finish(axes, "published", list(quantity.published.values()))
     axes.set_visible(bool(quantity.published))
 
 
-def _plain(axes: Axes, label: str) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.margins(x=0.12)
+def _finish(axes: Axes, title: str, values: Sequence[float]) -> None:
+    axes.set_title(title, size=8.5)
+    axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params("y", length=0)
-    axes.set_xlabel(label, size=7.5)
+    if values:
+        middle = (min(values) + max(values)) / 2
+        # No closer than a tenth of the number, or differences of nothing would fill the axes.
+        half = max(0.65 * (max(values) - min(values)), 0.05 * abs(middle), 1e-3)
+        axes.set_xlim(middle - half, middle + half)

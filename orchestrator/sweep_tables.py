@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.arms import Sweep
 from orchestrator.files import read_json
-from orchestrator.tables import SOURCE_ONLY, comparison_rows, each, protocol_of, results_of, source_of, spread
+from orchestrator.tables import SOURCE_ONLY, comparison_rows, each, protocol_of, results_of, spread
 
 Runs = Mapping[str, Sequence[Path]]
 """Run folders of each arm, by title, one a seed."""
@@ -17,7 +17,7 @@ Runs = Mapping[str, Sequence[Path]]
 
 @dataclass(frozen=True)
 class Quantity:
-    """One number that was measured of every arm."""
+    """One number that was measured of every arm; what their runs began with is left out."""
 
     name: str
     values: Mapping[str, Sequence[float]]
@@ -50,8 +50,7 @@ def _adaptation(sweep: Sweep, runs: Runs) -> Findings:
     published = {arm.title: arm.published for arm in sweep.arms if arm.published is not None}
     if sweep.source is not None:
         published[SOURCE_ONLY] = sweep.source
-    shown = {SOURCE_ONLY: source_of(found), **{arm: [after for _, after in values] for arm, values in found.items()}}
-    percent = {arm: [100 * value for value in values] for arm, values in shown.items()}
+    percent = {arm: [100 * after for _, after in values] for arm, values in found.items()}
     return Findings(
         protocol=protocol_of(next(iter(runs.values()))[0]),
         rows=comparison_rows(found, published),
@@ -64,7 +63,7 @@ def _adaptation(sweep: Sweep, runs: Runs) -> Findings:
 def _pseudo_labels(sweep: Sweep, runs: Runs) -> Findings:
     """How good the labels are at the start of each round: mIoU on labelled pixels, and self-entropy."""
     found = {title: [read_json(run / "summary.json")["rounds"] for run in folders] for title, folders in runs.items()}
-    header = ["round", "arm", "mIoU of the labels, mean ± sd", "each seed", "published"]
+    header = ["arm", "round", "mIoU of the labels, mean ± sd", "each seed", "published"]
     rows = [[*header, "self-entropy, mean ± sd", "each seed", "published (its unit is not given)"]]
     quantities = []
     for number in range(len(found[sweep.arms[0].title][0])):
@@ -75,10 +74,10 @@ def _pseudo_labels(sweep: Sweep, runs: Runs) -> Findings:
             paper = [f"{said[arm][0]:.1f}", f"{said[arm][1]:.2f}"] if arm in said else ["", ""]
             measured = [spread(values), each(values)] if values else ["not measured", ""]
             unsure = [spread(entropy[arm], ".2f"), each(entropy[arm], ".2f")]
-            rows.append([str(number), arm, *measured, paper[0], *unsure, paper[1]])
+            rows.append([arm, str(number), *measured, paper[0], *unsure, paper[1]])
         percent = {arm: [100 * value for value in values] for arm, values in miou.items()}
         published = [{arm: pair[place] for arm, pair in said.items()} for place in (0, 1)]
-        quantities.append(Quantity(f"round {number}: mIoU of the labels, %", percent, published[0]))
+        quantities.append(Quantity(f"round {number}: label mIoU, %", percent, published[0]))
         quantities.append(Quantity(f"round {number}: self-entropy", entropy, published[1]))
     kept = ("round", "portion", "coverage", "pseudo_label_miou", "self_entropy")
     numbers = {
