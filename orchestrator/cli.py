@@ -16,7 +16,7 @@ from orchestrator.errors import Interrupted, StageFailed, UserError
 from orchestrator.files import read_json
 from orchestrator.flags import ConvertFlags, EvaluateFlags, LabelFlags, ReportFlags, RunFlags, SweepFlags
 from orchestrator.method import Method
-from orchestrator.runfolder import RunFolder
+from orchestrator.runfolder import RunFolder, runs_at
 from orchestrator.session import open_session
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
         session.connect()
         from orchestrator import runner
 
-        reuse = [*home.earlier(), *(Path(path) for path in flags.reuse)]
+        reuse = [*home.earlier(), *_reused(flags)]
         report = runner.run(settings, home, session.progress, reuse)
         show_summary(read_json(folder / "summary.json"), session.progress)
         session.progress.say(f"report: {report}")
@@ -118,8 +118,7 @@ def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
         from orchestrator.sweep import carry_out
 
         session.connect()
-        reuse = [Path(path) for path in flags.reuse]
-        print(carry_out(sweep, seeds, settings, folder, session.progress, reuse, flags.allow_change))
+        print(carry_out(sweep, seeds, settings, folder, session.progress, _reused(flags), flags.allow_change))
         session.progress.say(f"table: {folder / 'table.html'}")
 
 
@@ -167,9 +166,12 @@ def _absolute(settings: Method) -> Method:
 
 
 def _flag_problems(flags: RunFlags) -> list[str]:
-    missing = [path for path in flags.reuse if not (Path(path) / "stages").is_dir()]
-    problems = [f"reuse: {path} is not a run folder" for path in missing]
+    problems = [f"reuse: {path} is no folder of a run or a sweep" for path in flags.reuse if not runs_at(Path(path))]
     return [*problems, *([_bad_name(flags.name)] if flags.name and not _fits_a_folder(flags.name) else [])]
+
+
+def _reused(flags: RunFlags) -> list[Path]:
+    return [run for path in flags.reuse for run in runs_at(Path(path))]
 
 
 def run_folder(flags: RunFlags, settings: Method, usual: str = "") -> Path:

@@ -25,7 +25,8 @@ class RunFlags:
     fresh: bool = False
     """Start a new run beside one of the same name, instead of continuing it."""
     reuse: tuple[str, ...] = ()
-    """Run folders whose finished stages are taken over where everything that decides them is the same."""
+    """Folders of runs, or of sweeps, whose finished stages are taken over where everything that decides them is the
+    same."""
     allow_change: tuple[str, ...] = ()
     """Settings, or groups of them, that may differ from those that the run in this folder began with; what they decide
     is done again."""

@@ -32,7 +32,7 @@ ALLOWED["orchestrator"] = {
 }
 ALLOWED["pipelines"] = {*ALLOWED["orchestrator"] - {"ray"}, "pipelines"}
 
-SHARED = {"__init__", "presets", "selftraining", "alignment"}
+SHARED = {"__init__", "presets", "selftraining", "alignment", "drsl_tables"}
 METHODS = {path.stem for path in (ROOT / "pipelines").glob("*.py")} - SHARED
 FORBIDDEN_TO_TRAINING = {"truth", "evaluation"}
 
