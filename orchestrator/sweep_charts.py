@@ -46,9 +46,9 @@ def sweep_chart(key: str, title: str, quantities: Sequence[Quantity], benchmark:
             _published(paper, quantity, arms)
             ours.set_yticks(range(len(arms)), [short(arm) for arm in arms])
             ours.set_ylim(len(arms) - 0.4, -0.6)
-        ours, paper = chart.figure.axes[-2:]
-        ours.set_xlabel("ours", size=7.5)
-        paper.set_xlabel(fill(short(benchmark, 60), 22), size=7.5)
+        chart.figure.axes[-2].set_xlabel("ours", size=7.5)
+        for paper in [axes for axes in chart.figure.axes[1::2] if axes.get_visible()][-1:]:
+            paper.set_xlabel(fill(short(benchmark, 60), 22), size=7.5)
     return chart.svg
 
 
@@ -58,12 +58,15 @@ def standalone(svg: Markup) -> str:
 
 
 def _measured(axes: Axes, quantity: Quantity) -> None:
+    reach: list[float] = []
     for row, values in enumerate(quantity.values.values()):
         axes.plot(values, [row] * len(values), ls="none", marker="o", ms=4, mew=0, color=ADAPTED, alpha=0.45)
         if values:
+            mean = statistics.mean(values)
             deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-            axes.errorbar(statistics.mean(values), row, xerr=deviation, color=ADAPTED, marker="o", ms=5.5, lw=1.3)
-    _finish(axes, quantity.name, [value for values in quantity.values.values() for value in values])
+            axes.errorbar(mean, row, xerr=deviation, color=ADAPTED, marker="o", ms=5.5, lw=1.3)
+            reach += [*values, mean - deviation, mean + deviation]
+    _finish(axes, quantity.name, reach)
 
 
 def _published(axes: Axes, quantity: Quantity, arms: Sequence[str]) -> None:
@@ -82,5 +85,5 @@ def _finish(axes: Axes, title: str, values: Sequence[float]) -> None:
     if values:
         middle = (min(values) + max(values)) / 2
         # No closer than a tenth of the number, or differences of nothing would fill the axes.
-        half = max(0.65 * (max(values) - min(values)), 0.05 * abs(middle), 1e-3)
+        half = max(0.58 * (max(values) - min(values)), 0.05 * abs(middle), 1e-3)
         axes.set_xlim(middle - half, middle + half)
