@@ -42,6 +42,6 @@ class Sweep:
         return f"{self.description} (published: {self.benchmark})"
 
     @property
-    def varied(self) -> tuple[str, ...]:
-        """Settings that the arms decide, by dotted name."""
-        return tuple(dict.fromkeys(name for arm in self.arms for name in arm.changes))
+    def decided(self) -> tuple[str, ...]:
+        """Settings that every arm decides, by dotted name."""
+        return tuple(name for name in self.arms[0].changes if all(name in arm.changes for arm in self.arms))

@@ -102,7 +102,7 @@ def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
         raise UserError(f"sweep {' '.join(words[:1])}: name a sweep; {known}")
     name, sweep = words[0], method.sweeps[words[0]]
     flags, given, complaints = read_words(SweepFlags, method, words[1:])
-    complaints += [f"{setting}: the arms of {name} decide it" for setting in sweep.varied if setting in given]
+    complaints += [f"{setting}: the arms of {name} decide it" for setting in sweep.decided if setting in given]
 
     def settings(arm: Arm, seed: int) -> Method:
         return _settings(method, presets, flags, {**given, **arm.changes, "seed": seed}, complaints)

@@ -127,9 +127,9 @@ def test_method_without_sweeps_says_so(capsys):
 
 
 def test_mistakes_of_a_sweep_are_told_together_before_it_starts(capsys):
-    words = ("--seeds", "0", "--sead", "1", "--adapt.lr", "-1", "--adversarial", "1")
-    message = refused(capsys, Structure, PRESETS, "table1", *words)
-    assert all(word in message for word in ("seeds: ", "sead", "adapt.lr", "adversarial: the arms of table1 decide it"))
+    words = ("--seeds", "0", "--sead", "1", "--adapt.lr", "-1", "--mmdl.modes", "4")
+    message = refused(capsys, Drsl, DRSL_PRESETS, "table5", *words)
+    assert all(word in message for word in ("seeds: ", "sead", "adapt.lr", "mmdl.modes: the arms of table5 decide it"))
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_consistency_is_off_but_in_the_tables_about_it(name):
 
 @pytest.mark.parametrize("name", SWEEPS)
 def test_every_arm_can_be_run_and_every_change_is_a_setting(name):
-    assert set(SWEEPS[name].varied) <= flatten(Drsl).keys()
+    assert {setting for arm in SWEEPS[name].arms for setting in arm.changes} <= flatten(Drsl).keys()
     for method in arms(name, PRESETS["toy"]()):
         assert method.problems() == []
 
@@ -72,3 +72,9 @@ def test_tables_with_an_arm_in_common_agree_on_its_published_number():
                 by_settings.setdefault(method, set()).add(arm.published)
     assert all(len(numbers) == 1 for numbers in by_settings.values())
     assert len(by_settings) < sum(len(sweep.arms) for sweep in SWEEPS.values()) - 4
+
+
+def test_a_sweep_decides_what_all_of_its_arms_set():
+    assert set(SWEEPS["table3"].decided) == {"loss.triplet", "loss.mixture", "loss.consistency"}
+    assert SWEEPS["table4"].decided == ("loss.consistency",)
+    assert SWEEPS["table1"].decided == ()
