@@ -26,7 +26,7 @@ from orchestrator.flags import (
     SweepFlags,
 )
 from orchestrator.method import Method
-from orchestrator.runfolder import RunFolder
+from orchestrator.runfolder import RunFolder, runs_at
 from orchestrator.session import open_session
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
         from orchestrator.nodes import require_shared
 
         require_shared(folder)
-        reuse = [*home.earlier(), *(Path(path) for path in flags.reuse)]
+        reuse = [*home.earlier(), *_reused(flags)]
         report = runner.run(settings, home, session.progress, reuse)
         show_summary(read_json(folder / "summary.json"), session.progress)
         session.progress.say(f"report: {report}")
@@ -130,7 +130,7 @@ def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
     if words and words[0] not in ("-h", "--help") and words[0].startswith("-"):
         _search(method, presets, words)
         return
-    listed = "\n".join(f"  {name:<18} {sweep.description}" for name, sweep in method.sweeps.items())
+    listed = "\n".join(f"  {name:<8} {sweep.text}" for name, sweep in method.sweeps.items())
     if {"-h", "--help"} & set(words):
         print(f"Sweeps ({method.name}.py sweep NAME, then flags and any setting of a run):\n{listed}\n")
         _help(SweepFlags, f"{method.name}.py sweep NAME", SweepFlags.__doc__ or "", leave=False)
@@ -140,15 +140,17 @@ def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
         raise UserError(f"sweep {' '.join(words[:1])}: name a sweep; {known}")
     name, sweep = words[0], method.sweeps[words[0]]
     flags, given, complaints = read_words(SweepFlags, method, words[1:])
-    complaints += ["seed: a sweep runs every arm with each of its --seeds"] if "seed" in given else []
+    complaints += [f"{setting}: the arms of {name} decide it" for setting in sweep.decided if setting in given]
     complaints += ["dry_run: a sweep has none; try a run of the same preset"] if flags.dry_run else []
 
     def settings(arm: Arm, seed: int) -> Method:
         return _settings(method, presets, flags, {**given, **arm.changes, "seed": seed}, complaints)
 
+    begin = _settings(method, presets, flags, given, complaints).seed
+    seeds = range(begin, begin + flags.seeds)
     # All of them are made once before anything starts: so every mistake is found.
-    first, *_ = [settings(arm, seed) for seed in flags.seeds for arm in sweep.arms]
-    if first.pair.evaluation.kind == "none":
+    first, *_ = [settings(arm, seed) for seed in seeds for arm in sweep.arms]
+    if sweep.measures == "adaptation" and first.pair.evaluation.kind == "none":
         raise UserError("A sweep compares numbers: it needs an evaluation domain (--pair.evaluation.kind).")
     folder = run_folder(flags, first, f"{method.name}-{first.preset or 'custom'}-{name}")
     with open_session(flags.verbose) as session:
@@ -157,9 +159,8 @@ def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
 
         session.connect()
         require_shared(folder)
-        reuse = [Path(path) for path in flags.reuse]
-        print(carry_out(sweep, flags.seeds, settings, folder, session.progress, reuse, flags.allow_change))
-        session.progress.say(f"table: {folder / 'table.md'}")
+        print(carry_out(sweep, seeds, settings, folder, session.progress, _reused(flags), flags.allow_change))
+        session.progress.say(f"table: {folder / 'table.html'}")
 
 
 def _search(method: type[Method], presets: Presets, words: list[str]) -> None:
@@ -182,7 +183,7 @@ def _search(method: type[Method], presets: Presets, words: list[str]) -> None:
         from orchestrator.search import carry_out
 
         session.connect()
-        best, *_ = carry_out(base, axes, flags, home, session.progress, [Path(path) for path in flags.reuse])
+        best, *_ = carry_out(base, axes, flags, home, session.progress, _reused(flags))
         session.progress.say(f"{(folder / 'table.md').read_text()}\nbest: {folder / best.name}")
 
 
@@ -241,9 +242,12 @@ def _absolute(settings: Method) -> Method:
 
 
 def _flag_problems(flags: RunFlags) -> list[str]:
-    missing = [path for path in flags.reuse if not (Path(path) / "stages").is_dir()]
-    problems = [f"reuse: {path} is not a run folder" for path in missing]
+    problems = [f"reuse: {path} is no folder of a run or a sweep" for path in flags.reuse if not runs_at(Path(path))]
     return [*problems, *([_bad_name(flags.name)] if flags.name and not _fits_a_folder(flags.name) else [])]
+
+
+def _reused(flags: RunFlags) -> list[Path]:
+    return [run for path in flags.reuse for run in runs_at(Path(path))]
 
 
 def run_folder(flags: RunFlags, settings: Method, usual: str = "") -> Path:

@@ -26,7 +26,8 @@ class RunFlags:
     fresh: bool = False
     """Start a new run beside one of the same name, instead of continuing it."""
     reuse: tuple[str, ...] = ()
-    """Run folders whose finished stages are taken over where everything that decides them is the same."""
+    """Folders of runs, or of sweeps, whose finished stages are taken over where everything that decides them is the
+    same."""
     allow_change: tuple[str, ...] = ()
     """Settings, or groups of them, that may differ from those that the run in this folder began with; what they decide
     is done again."""
@@ -98,8 +99,8 @@ class ConvertFlags:
 class SweepFlags(RunFlags):
     """Where the runs of a sweep lie; not part of their configuration."""
 
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds that every arm is run with."""
+    seeds: Annotated[int, Ge(1)] = 3
+    """How many seeds every arm is run with: --seed and those that follow it."""
 
 
 @dataclass(frozen=True, kw_only=True)

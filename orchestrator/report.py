@@ -107,21 +107,27 @@ def _page(run: Path) -> str:
         "environment": read_environment(run / "environment.json", notes),
         "config": config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
         "command": _command(summary),
-        "style": Markup((HERE / "report.css").read_text(encoding="utf-8")),
+        "style": style(),
     }
-    return _templates().get_template("report.html").render(**parts, warnings=(*summary.warnings, *notes))
+    return templates().get_template("report.html").render(**parts, warnings=(*summary.warnings, *notes))
 
 
-def _templates() -> Environment:
-    templates = Environment(
+def style() -> Markup:
+    """The look of every page."""
+    return Markup((HERE / "report.css").read_text(encoding="utf-8"))
+
+
+def templates() -> Environment:
+    """The pages of this folder, everything escaped; a name that a page lacks is an error."""
+    pages = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters.update(percent=_percent, points=_points, number=_number, duration=_duration)
-    return templates
+    pages.filters.update(percent=_percent, points=_points, number=_number, duration=_duration)
+    return pages
 
 
 def _command(summary: Summary) -> str:

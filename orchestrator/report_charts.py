@@ -70,14 +70,14 @@ def class_chart(names: Sequence[str], adapted: Sequence[float | None], source: S
     rows = np.arange(len(names))
     sides = [(adapted, ADAPTED, 0.0)] if source is None else [(source, SOURCE, -0.2), (adapted, ADAPTED, 0.2)]
     height = 0.8 / len(sides)
-    with _chart("classes", "IoU of each class, %", 0.55 + 0.13 * (1 + len(sides)) * len(names)) as chart:
+    with drawing("classes", "IoU of each class, %", 0.55 + 0.13 * (1 + len(sides)) * len(names)) as chart:
         axes = chart.axes
         for values, colour, shift in sides:
             percent = [100 * (values[i] or 0.0) for i in order]
             axes.barh(rows + shift, percent, height=height, color=colour)
         for row, i in enumerate(order):
             _bar_label(axes, row, adapted[i], source[i] if source else None, source is not None)
-        axes.set_yticks(rows, [_short(names[i]) for i in order])
+        axes.set_yticks(rows, [short(names[i]) for i in order])
         axes.set(ylim=(len(names) - 0.4, -0.6), xlim=(0, 112), xticks=range(0, 101, 20))
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
@@ -93,7 +93,7 @@ def curve_chart(key: str, name: str, segments: Sequence[Segment], ends: Mapping[
         segments: its values, one segment a stage; a break is left between stages.
         ends: the last step of each training stage, numbered from 1 in the chart.
     """
-    with _chart(key, name, 1.9) as chart:
+    with drawing(key, name, 1.9) as chart:
         axes = chart.axes
         for segment in segments:
             steps_T, values_T = np.asarray(segment.steps), np.asarray(segment.values)
@@ -110,14 +110,14 @@ def curve_chart(key: str, name: str, segments: Sequence[Segment], ends: Mapping[
 
 def trend_chart(key: str, title: str, labels: Sequence[str], values: Sequence[float]) -> Markup:
     """A number that is known at a few named moments (rounds, evaluations), as a line with its values."""
-    with _chart(key, title, 1.9) as chart:
+    with drawing(key, title, 1.9) as chart:
         axes, places = chart.axes, range(len(values))
         axes.plot(places, values, color=ADAPTED, lw=1.5, marker="o", ms=4)
         shown = places[:: -(-len(values) // 6)]
         for place in shown:
             number = f"{values[place]:{'.1f' if abs(values[place]) >= 10 else '.3g'}}"
             axes.annotate(number, (place, values[place]), (0, 6), textcoords="offset points", ha="center")
-        axes.set_xticks(shown, [_short(labels[place], 16) for place in shown])
+        axes.set_xticks(shown, [short(labels[place], 16) for place in shown])
         if max(map(len, labels)) > 6:
             axes.tick_params("x", rotation=25)
             for tick in axes.get_xticklabels():
@@ -173,25 +173,41 @@ def _mark_stages(axes: Axes, ends: Mapping[str, float]) -> None:
     axes.set_xlim(0, borders[-1] or 1)
 
 
-def _short(name: str, limit: int = NAME_LIMIT) -> str:
+def short(name: str, limit: int = NAME_LIMIT) -> str:
+    """A name on one line, cut where it would be longer than this many letters."""
     name = " ".join(printable(name).split())
     return name if len(name) <= limit else name[: limit - 1] + "…"
 
 
 @dataclass
-class _Chart:
-    axes: Axes
+class Drawing:
+    """A figure to draw on and, once it is done, its SVG."""
+
+    figure: Figure
     svg: Markup = field(default_factory=Markup)
+
+    @property
+    def axes(self) -> Axes:
+        """The first, or only, axes."""
+        return self.figure.axes[0]
 
 
 @contextmanager
-def _chart(key: str, title: str, height: float) -> Iterator[_Chart]:
-    """Axes to draw on; once the block ends, the chart holds its SVG."""
+def drawing(key: str, title: str, height: float, **grid: Any) -> Iterator[Drawing]:
+    """A figure to draw on; once the block ends, it holds its SVG.
+
+    Args:
+        key: makes the ids of this chart unique in the page.
+        title: stands above the first axes.
+        height: in inches.
+        grid: axes where there are several, as for `Figure.subplots`.
+    """
     with rc_context({**STYLE, "svg.hashsalt": key}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's browser has the glyph
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        chart = _Chart(figure.subplots())
-        chart.axes.set_title(_short(title, 44))
+        figure.subplots(**grid)
+        chart = Drawing(figure)
+        chart.axes.set_title(short(title, 44))
         yield chart
         buffer = BytesIO()
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})

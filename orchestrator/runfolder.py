@@ -134,6 +134,11 @@ class RunFolder:
         write_text(self.path / "metrics.jsonl", "".join(part.read_text() for part in parts))
 
 
+def runs_at(folder: Path) -> list[Path]:
+    """The run that this folder is, or those of the sweep that it is; none where it is neither."""
+    return [folder] if (folder / "stages").is_dir() else [path.parent for path in sorted(folder.glob("*/stages"))]
+
+
 def finish_stage(folder: Path, fingerprint: str, result: dict[str, Any]) -> None:
     """Record that a stage is done, with the digest of each of its files."""
     sync_folder(folder)

@@ -13,12 +13,15 @@ from orchestrator.method import Method
 from orchestrator.progress import Progress
 from orchestrator.resume import taken_up
 from orchestrator.runfolder import RunFolder
-from orchestrator.tables import Measured, comparison, protocol_of, results_of, slug
+from orchestrator.sweep_charts import standalone, sweep_chart
+from orchestrator.sweep_page import write_page
+from orchestrator.sweep_tables import Runs, findings
+from orchestrator.tables import markdown, slug
 
 
 def carry_out(
     sweep: Sweep,
-    seeds: Sequence[int],
+    seeds: range,
     settings: Callable[[Arm, int], Method],
     folder: Path,
     progress: Progress,
@@ -31,7 +34,7 @@ def carry_out(
         sweep: what to run.
         seeds: seeds of each arm.
         settings: settings of an arm with a seed.
-        folder: where the runs lie, a folder each, with `table.md` and `table.json`.
+        folder: where the runs lie, a folder each, with `table.md`, `table.html`, `table.svg` and `table.json`.
         progress: where to report.
         reuse: other runs whose finished stages may be taken over.
         allowed: settings, or groups of them, in which runs that are there may differ (`resume.taken_up`).
@@ -39,7 +42,7 @@ def carry_out(
     Returns:
         The protocol and the table, as Markdown.
     """
-    found: dict[str, list[Measured]] = {arm.title: [] for arm in sweep.arms}
+    runs: dict[str, list[Path]] = {arm.title: [] for arm in sweep.arms}
     for seed in seeds:
         before = [*reuse]
         for arm in sweep.arms:
@@ -48,12 +51,18 @@ def carry_out(
                 method = taken_up(home, settings(arm, seed), allowed)
                 runner.run(method, home, progress, [*home.earlier(), *before])
             before.append(home.path)
-            found[arm.title].append(results_of(home.path))
-    published = {arm.title: arm.published for arm in sweep.arms if arm.published is not None}
-    table = comparison(found, published)
-    protocol = protocol_of(folder / f"{slug(sweep.arms[0].title)}-{seeds[0]}")
-    write_text(folder / "table.md", f"{sweep.description}\n\n{protocol}\n\n{table}\n")
-    # In units of the mIoU, [source-only, adapted] of each arm and seed.
-    content = {"seeds": list(seeds), "miou": found, "published_percent": published, "protocol": protocol}
-    write_json(folder / "table.json", content)
-    return f"{protocol}\n\n{table}"
+            runs[arm.title].append(home.path)
+    return write_tables(folder, sweep, seeds, runs)
+
+
+def write_tables(folder: Path, sweep: Sweep, seeds: range, runs: Runs) -> str:
+    """Write what finished runs say, in every form; returns the protocol and the table as Markdown."""
+    found = findings(sweep, runs)
+    table = markdown(found.rows)
+    chart = sweep_chart("sweep", sweep.description, found.quantities, sweep.benchmark)
+    write_text(folder / "table.md", f"{sweep.text}\n\n{found.protocol}\n\n{table}\n")
+    write_text(folder / "table.svg", standalone(chart))
+    write_page(folder, sweep, found, chart, runs, seeds)
+    content = {"sweep": sweep.description, "seeds": list(seeds), "benchmark": sweep.benchmark}
+    write_json(folder / "table.json", {**content, "protocol": found.protocol, **found.numbers})
+    return f"{found.protocol}\n\n{table}"

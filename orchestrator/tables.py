@@ -43,40 +43,61 @@ def protocol_of(run: Path) -> str:
 
 
 def comparison(found: Mapping[str, Sequence[Measured]], published: Mapping[str, float] | None = None) -> str:
-    """A Markdown table of arms.
+    """`comparison_rows` as Markdown."""
+    return markdown(comparison_rows(found, published))
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as a Markdown table; the first is its header."""
+    header, *rest = rows
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rest])
+
+
+def comparison_rows(
+    found: Mapping[str, Sequence[Measured]], published: Mapping[str, float] | None = None
+) -> list[list[str]]:
+    """Cells of a table of arms, header first.
 
     Args:
         found: what was measured of each arm, by title and seed. The source-only of the first arm that has one is that
             of the table; each gain is over the arm's own, where it has one. "target oracle", if it is there, is what
             the gap is to.
-        published: mIoU in percent that a paper gives for an arm, shown beside ours.
+        published: mIoU in percent that a paper gives for an arm (or for "source-only"), shown beside ours.
     """
-    sources = ([before for before, _ in measured if before is not None] for measured in found.values())
-    source = next(values for values in sources if values)
+    source = source_of(found)
     oracle = [after for _, after in found.get(ORACLE, ())]
     gap = statistics.mean(oracle) - statistics.mean(source) if oracle else None
     header = ["arm", "mIoU, mean ± sd", "each seed", "gain over source-only"]
     header += ["share of the gap closed"] if gap else []
     header += ["published"] if published else []
-    rows = [[SOURCE_ONLY, _spread(source), _each(source), *[""] * (len(header) - 3)]]
+    rows = [header, [SOURCE_ONLY, spread(source), each(source), *[""] * (len(header) - 3)]]
+    if published and SOURCE_ONLY in published:
+        rows[1][-1] = f"{published[SOURCE_ONLY]:.1f}"
     for arm, measured in found.items():
         values = [after for _, after in measured]
         gains = [
             after - (usual if before is None else before)
             for (before, after), usual in zip(measured, source, strict=True)
         ]
-        row = [arm, _spread(values), _each(values), _spread(gains, "+.3f")]
+        row = [arm, spread(values), each(values), spread(gains, "+.3f")]
         row += ["" if arm == ORACLE else f"{statistics.mean(gains) / gap:.0%}"] if gap else []
         row += [f"{published[arm]:.1f}" if arm in published else ""] if published else []
         rows.append(row)
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows])
+    return rows
 
 
-def _spread(values: Sequence[float], form: str = ".3f") -> str:
+def source_of(found: Mapping[str, Sequence[Measured]]) -> list[float]:
+    """The mIoU of the source-only network of each seed, of the first arm that has one."""
+    sources = ([before for before, _ in measured if before is not None] for measured in found.values())
+    return next(values for values in sources if values)
+
+
+def spread(values: Sequence[float], form: str = ".3f") -> str:
     """Mean and, of several values, standard deviation."""
-    deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    deviation = f" ± {statistics.stdev(values):{form.removeprefix('+')}}" if len(values) > 1 else ""
     return f"{statistics.mean(values):{form}}{deviation}"
 
 
-def _each(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.3f}" for value in values)
+def each(values: Sequence[float], form: str = ".3f") -> str:
+    """The values themselves."""
+    return ", ".join(f"{value:{form}}" for value in values)

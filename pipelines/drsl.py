@@ -19,6 +19,7 @@ if __name__ == "__main__":
 
     drsl.main()
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
@@ -27,8 +28,10 @@ from annotated_types import Ge
 from domains.settings import AugmentSettings, IsaSettings
 from models.settings import MmdlSettings
 from orchestrator import cli
+from orchestrator.arms import Sweep
 from orchestrator.stages import Train
 from pipelines.benchmarks import MIT_B5, transformer
+from pipelines.drsl_tables import SWEEPS
 from pipelines.selftraining import Preparation, SelfTraining, presets, published, total
 from pipelines.source_only import SOURCE_STAGE
 
@@ -59,6 +62,7 @@ class Drsl(SelfTraining):
     """DRSL+ as the paper describes it; values that the paper leaves open are those of docs/protocols.md."""
 
     name: ClassVar[str] = "drsl"
+    sweeps: ClassVar[Mapping[str, Sweep]] = SWEEPS
 
     mmdl: MmdlSettings = field(default_factory=MmdlSettings)
     pretrain: Literal["joint", "frozen_backbone"] = "joint"

@@ -46,13 +46,14 @@ class Structure(Alignment):
     name: ClassVar[str] = "structure"
     sweeps: ClassVar[Mapping[str, Sweep]] = {
         "table1": Sweep(
-            "Structure Enhancement, Table 1: which level is aligned (published: GTA5 to Cityscapes, 19 classes)",
+            "Table 1: which level is aligned",
             (
                 Arm("source only", {"reconstruction": 0, "adversarial": 0}, 36.6),
                 Arm("feature level", {"adversarial": 0}, 39.1),
                 Arm("output level", {"reconstruction": 0}, 41.7),
                 Arm("full", {}, 44.8),
             ),
+            "GTA5 to Cityscapes, 19 classes",
         )
     }
 

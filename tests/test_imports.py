@@ -32,7 +32,7 @@ ALLOWED["orchestrator"] = {
 }
 ALLOWED["pipelines"] = {*ALLOWED["orchestrator"] - {"ray"}, "pipelines"}
 
-SHARED = {"__init__", "presets", "selftraining", "alignment"}
+SHARED = {"__init__", "presets", "selftraining", "alignment", "drsl_tables"}
 METHODS = {path.stem for path in (ROOT / "pipelines").glob("*.py")} - SHARED
 # A file that is called by a verb of the language: its method has a name of its own.
 NAMES = METHODS - {"translate"} | {"cyclegan"}

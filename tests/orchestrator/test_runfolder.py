@@ -27,6 +27,7 @@ from orchestrator.runfolder import (
     finished_stage,
     ledger,
     reuse_stage,
+    runs_at,
 )
 from orchestrator.runner import _fingerprints
 from orchestrator.settings import ProtocolSettings
@@ -278,6 +279,15 @@ def test_stage_of_the_same_fingerprint_is_taken_over(stage, tmp_path):
     assert reuse_stage([tmp_path / "absent", tmp_path / "run"], "f" * 64, mine) == stage
     assert finished_stage(mine, "f" * 64) == Finished("f" * 64, RESULT)
     assert digests_below(mine) == digests_below(stage)
+
+
+def test_folder_of_a_sweep_stands_for_its_runs(tmp_path):
+    for run in ("sweep/b-0", "sweep/a-0", "sweep/a-0/before-1"):
+        (tmp_path / run / "stages").mkdir(parents=True)
+    (tmp_path / "sweep" / "table.md").touch()
+    assert runs_at(tmp_path / "sweep") == [tmp_path / "sweep" / "a-0", tmp_path / "sweep" / "b-0"]
+    assert runs_at(tmp_path / "sweep" / "a-0") == [tmp_path / "sweep" / "a-0"]
+    assert runs_at(tmp_path / "none") == []
 
 
 def test_stage_of_another_fingerprint_or_a_damaged_one_is_left_alone(stage, tmp_path):
