@@ -180,9 +180,11 @@ def _search(method: type[Method], presets: Presets, words: list[str]) -> None:
         base = dataclasses.replace(base, validation=dataclasses.replace(base.validation, times=VALIDATIONS))
     folder = run_folder(flags, base, f"{method.name}-{base.preset or 'custom'}-search-{base.seed}")
     with open_session(flags.verbose) as session, contextlib.closing(RunFolder(folder)) as home:
+        from orchestrator.nodes import require_shared
         from orchestrator.search import carry_out
 
         session.connect()
+        require_shared(folder)
         best, *_ = carry_out(base, axes, flags, home, session.progress, _reused(flags))
         session.progress.say(f"{(folder / 'table.md').read_text()}\nbest: {folder / best.name}")
 

@@ -76,5 +76,5 @@ class Progress:
         for row in rows:
             table.add_row(*row)
         # A file or a pipe has no width to keep to.
-        wide = self.console if self.console.is_terminal else Console(file=self.console.file, width=WIDE)
+        wide = self.console if self.console.is_terminal else Console(file=self.console.file, width=WIDE, markup=False)
         wide.print(table)

@@ -139,6 +139,7 @@ def test_mistakes_of_a_sweep_are_told_together_before_it_starts(capsys):
 def test_seeds_are_that_many_from_the_first(words, seeds, runs, monkeypatch, tmp_path, progress):
     session = Session(progress, connect=lambda: None)
     monkeypatch.setattr(cli, "open_session", lambda _verbose: contextlib.nullcontext(session))
+    monkeypatch.setattr("orchestrator.nodes.require_shared", lambda _folder: None)  # asks Ray's nodes
     with pytest.raises(SystemExit) as caught:
         cli.main(Drsl, DRSL_PRESETS, ["sweep", "table4", "--runs", str(tmp_path), *words])
     assert caught.value.code == 0
