@@ -20,6 +20,9 @@ LONGEST_TEMP = 13 if sys.platform == "darwin" else 17
 """Longest name of the folder for temporary files: Ray's sockets lie 90 bytes deeper, and kernels limit them."""
 
 
+CROWDED = "PYTHON worker processes have been started"
+
+
 def prepare() -> Path:
     """Point every cache at one private scratch folder and quieten Ray. Returns the folder, whose name is short.
 
@@ -32,7 +35,10 @@ def prepare() -> Path:
         # Token authentication is on for local clusters; a token in the environment keeps Ray from writing to $HOME.
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_DEDUP_LOGS": "0",
+        # Nothing is held back but a warning that means nothing here: trials and controllers hold no cores, so there may
+        # be more processes than cores.
+        "RAY_DEDUP_LOGS_ALLOW_REGEX": f"^(?!.*{CROWDED})",
+        "RAY_DEDUP_LOGS_SKIP_REGEX": CROWDED,
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         # How often the controller looks for finished or lost workers; its default is 2 s.
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",

@@ -15,11 +15,12 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
-from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
+from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher
 
 from orchestrator.errors import UserError
 from orchestrator.flags import SearchFlags
 from orchestrator.method import Method
+from orchestrator.orphans import release_orphans
 from orchestrator.progress import Progress
 from orchestrator.resources import resolve
 from orchestrator.runfolder import RunFolder
@@ -107,24 +108,29 @@ def _tuner(plan: Plan, axes: Sequence[Axis], flags: SearchFlags, at_once: int) -
         tune_config=tune.TuneConfig(
             metric=OBJECTIVE,
             mode="max",
-            search_alg=_algorithm(flags, plan.base.seed),
+            search_alg=_algorithm(flags, plan.base.seed, at_once),
             scheduler=_scheduler(flags),
             num_samples=1 if all(axis.kind == "grid" for axis in axes) else flags.trials,
-            max_concurrent_trials=at_once,
             trial_name_creator=lambda trial: plan.run_folder(trial.config).name,
             trial_dirname_creator=lambda trial: plan.run_folder(trial.config).name,
         ),
-        run_config=tune.RunConfig(name=RECORDS, storage_path=str(plan.folder), callbacks=[_Watcher()], verbose=0),
+        run_config=tune.RunConfig(
+            name=RECORDS,
+            storage_path=str(plan.folder),
+            failure_config=tune.FailureConfig(max_failures=plan.base.compute.max_failures),
+            callbacks=[_Watcher()],
+            verbose=0,
+        ),
     )
 
 
-def _algorithm(flags: SearchFlags, seed: int) -> Searcher | SearchAlgorithm:
+def _algorithm(flags: SearchFlags, seed: int, at_once: int) -> Searcher | SearchAlgorithm:
     if flags.algorithm == "random":
-        return BasicVariantGenerator(random_state=seed)
+        return BasicVariantGenerator(max_concurrent=at_once, random_state=seed)
     try:
         from ray.tune.search.optuna import OptunaSearch
 
-        return OptunaSearch(metric=OBJECTIVE, mode="max", seed=seed)
+        return ConcurrencyLimiter(OptunaSearch(metric=OBJECTIVE, mode="max", seed=seed), at_once)
     except (ImportError, AssertionError) as error:
         raise UserError("--algorithm optuna needs Optuna: pip install 'segadapt[optuna]'.") from error
 
@@ -161,6 +167,11 @@ class _Watcher(tune.Callback):
         how = "" if result.get("finished") else f", stopped after report {result.get(REPORT)}"
         type(self).told(trial, f"{result.get(OBJECTIVE, math.nan):.4f}{how}")
 
+    def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """A trial failed and is tried again: if its process died, what it held is free."""
+        release_orphans()
+
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """A trial failed; the others go on."""
+        """A trial failed for good; the others go on."""
+        release_orphans()
         type(self).told(trial, "failed")

@@ -23,6 +23,7 @@ from orchestrator.context import Context, protocol
 from orchestrator.errors import Interrupted, StageFailed, UserError
 from orchestrator.files import read_lines
 from orchestrator.method import Sizes
+from orchestrator.orphans import release_orphans
 from orchestrator.runfolder import CHECKPOINTS
 from orchestrator.settings import ComputeSettings
 from orchestrator.stages import TARGET, Train
@@ -149,6 +150,7 @@ def _fit(job: loop.TrainJob, outcome: dict[str, BaseException], ended: threading
     for _ in range(job.method.compute.max_failures + 1):
         outcome.clear()
         try:
+            release_orphans()
             _fit_once(job)
             break
         except BaseException as error:  # handed to the main thread, which raises it
