@@ -14,11 +14,12 @@ from typing import Any, ClassVar
 import ray
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher
 
 from orchestrator.errors import UserError
 from orchestrator.flags import SearchFlags
+from orchestrator.halving import Halving
 from orchestrator.method import Method
 from orchestrator.orphans import release_orphans
 from orchestrator.progress import Progress
@@ -27,13 +28,11 @@ from orchestrator.runfolder import RunFolder
 from orchestrator.settings import ComputeSettings
 from orchestrator.space import Axis
 from orchestrator.summary import config_of
-from orchestrator.trial import OBJECTIVE, REPORT, Plan, Trial
+from orchestrator.trial import OBJECTIVE, REPORT, Plan, Trial, reports_of
 from orchestrator.trials import Outcome, short, write_trials
 
 RECORDS = "tune"
 """Folder of Ray Tune's own records, TensorBoard's event files among them."""
-ENDLESS = 10**6
-"""More reports than any trial makes: ASHA would stop a trial at the last one it is told of."""
 
 
 def carry_out(
@@ -72,7 +71,7 @@ def carry_out(
         _Watcher.told = told
         results = _tuner(plan, axes, flags, at_once).fit()
     outcomes = [Outcome.of(result, plan.run_folder(result.config or {})) for result in results]
-    return write_trials(outcomes, plan, [axis.setting for axis in axes])
+    return write_trials(outcomes, plan, axes)
 
 
 def shares(compute: ComputeSettings, total: Mapping[str, float]) -> tuple[ComputeSettings, int]:
@@ -106,10 +105,8 @@ def _tuner(plan: Plan, axes: Sequence[Axis], flags: SearchFlags, at_once: int) -
         trainable,
         param_space={axis.setting: axis.domain() for axis in axes},
         tune_config=tune.TuneConfig(
-            metric=OBJECTIVE,
-            mode="max",
             search_alg=_algorithm(flags, plan.base.seed, at_once),
-            scheduler=_scheduler(flags),
+            scheduler=_scheduler(flags, plan),
             num_samples=1 if all(axis.kind == "grid" for axis in axes) else flags.trials,
             trial_name_creator=lambda trial: plan.run_folder(trial.config).name,
             trial_dirname_creator=lambda trial: plan.run_folder(trial.config).name,
@@ -135,10 +132,10 @@ def _algorithm(flags: SearchFlags, seed: int, at_once: int) -> Searcher | Search
         raise UserError("--algorithm optuna needs Optuna: pip install 'segadapt[optuna]'.") from error
 
 
-def _scheduler(flags: SearchFlags) -> TrialScheduler:
+def _scheduler(flags: SearchFlags, plan: Plan) -> TrialScheduler:
     if flags.scheduler == "none":
         return FIFOScheduler()
-    return ASHAScheduler(time_attr=REPORT, max_t=ENDLESS, grace_period=1, reduction_factor=flags.reduction)
+    return Halving(REPORT, OBJECTIVE, flags.reduction, lambda trial: reports_of(plan.run_folder(trial.config)))
 
 
 def _grid(axes: Sequence[Axis]) -> int:

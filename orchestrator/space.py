@@ -29,6 +29,11 @@ class Axis:
     values: tuple[Any, ...]
 
     @property
+    def listed(self) -> bool:
+        """Whether its values are named one by one."""
+        return self.kind in _LISTS
+
+    @property
     def extremes(self) -> tuple[Any, ...]:
         """Values that must all be possible for the search to be."""
         return (self.values[0], self.values[1] - 1) if self.kind == "randint" else self.values
@@ -37,7 +42,7 @@ class Axis:
         """The search space as Ray Tune knows it."""
         from ray import tune
 
-        if self.kind in _LISTS:
+        if self.listed:
             return tune.choice(list(self.values)) if self.kind == "choice" else tune.grid_search(list(self.values))
         return getattr(tune, self.kind)(*self.values)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import queue
 import threading
@@ -21,7 +22,7 @@ from orchestrator.company import Company
 from orchestrator.config import read_settings
 from orchestrator.context import open_domains
 from orchestrator.errors import StageFailed, UserError
-from orchestrator.files import digest_of, read_json
+from orchestrator.files import digest_of, drop_cut_line, read_json, read_lines
 from orchestrator.method import Method
 from orchestrator.progress import Progress
 from orchestrator.resume import taken_up
@@ -33,6 +34,8 @@ OBJECTIVE = "objective"
 REPORT = "report"
 """Number of a trial's report, from 1: what trials are compared at. Unlike Ray Tune's own count it is a function of how
 far the run is, so a trial that was continued is compared as if it had never stopped."""
+REPORTS = "reports.jsonl"
+"""What a trial reported, in its run folder."""
 LOCK_PATIENCE_S = 60.0
 """Until the processes of a search that was killed have let go of their folders."""
 
@@ -52,6 +55,11 @@ class Plan:
     def run_folder(self, config: Mapping[str, Any]) -> Path:
         """The run folder of a trial; a function of what it varies, so that it finds its own work again."""
         return self.folder / f"trial-{digest_of(dict(config))[:10]}"
+
+
+def reports_of(folder: Path) -> dict[int, float]:
+    """The objective of each report of a trial, by number; one that was tried again has repeated some."""
+    return {line[REPORT]: line[OBJECTIVE] for line in read_lines(folder / REPORTS)}
 
 
 def reporting(stages: list[Stage], objective: str) -> list[Stage]:
@@ -82,10 +90,9 @@ class Trial(tune.Trainable):
         self._thread.start()
 
     def step(self) -> dict[str, Any]:
-        """Wait for the next report; the last one is repeated when the run has ended."""
+        """Wait for the next report; the last one comes when the run has ended, too late to be stopped."""
         report = self._reports.get()
         if report is not None:
-            self._last = report
             return report
         if self._error is not None:
             raise StageFailed(str(self._error) or type(self._error).__name__) from self._error
@@ -113,6 +120,7 @@ class Trial(tune.Trainable):
                 contextlib.closing(RunFolder(self._folder, LOCK_PATIENCE_S)) as home,
                 (self._folder / "log.txt").open("a", encoding="utf-8") as log,
             ):
+                drop_cut_line(self._folder / REPORTS)
                 progress = Progress(Console(file=log, width=160, markup=False))
                 method = taken_up(home, self._method)
                 runner.run(method, home, progress, [*home.earlier(), *self._plan.reuse], company=self._company)
@@ -129,4 +137,8 @@ class Trial(tune.Trainable):
         number = round((self._reporting.index(stage.name) + done) * times)
         if number > self._number:  # a result repeats the last validation on the way
             self._number = number
-            self._reports.put({OBJECTIVE: result[metric], REPORT: number})
+            self._last = {OBJECTIVE: result[metric], REPORT: number}
+            with (self._folder / REPORTS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(self._last) + "\n")
+            if number < len(self._reporting) * times:
+                self._reports.put(self._last)

@@ -12,12 +12,22 @@ import yaml
 
 from orchestrator.config import read_settings
 from orchestrator.files import write_json, write_text
+from orchestrator.report import style, templates
+from orchestrator.report_data import printable
+from orchestrator.space import Axis
 from orchestrator.summary import config_of
-from orchestrator.trial import OBJECTIVE, REPORT, Plan
+from orchestrator.tables import markdown
+from orchestrator.trial import OBJECTIVE, REPORT, Plan, reports_of
+from orchestrator.trials_charts import trial_charts
 
 if TYPE_CHECKING:
     from ray.tune import Result
 
+MEANINGS = {
+    "validation": "The objective looks at no label of the target: predictions should be sure, and their classes as "
+    "frequent as in the source.",
+    "miou": "The objective is the mIoU on labelled images of the target.",
+}
 ORACLE_SELECTION = "Oracle selection: these trials were chosen by labels of the target, which no real user has."
 
 
@@ -35,6 +45,8 @@ class Outcome:
     miou: float | None
     """Of a finished trial, where there is an evaluation domain."""
     error: str = ""
+    curve: tuple[tuple[int, float], ...] = ()
+    """(number, objective) of each of its reports."""
 
     @classmethod
     def of(cls, result: Result, folder: Path) -> Outcome:
@@ -43,7 +55,17 @@ class Outcome:
         state = "failed" if result.error else "finished" if metrics.get("finished") else "stopped early"
         lines = str(result.error).strip().splitlines() if result.error else [""]
         objective, reports = metrics.get(OBJECTIVE, math.nan), metrics.get(REPORT, 0)
-        return cls(folder.name, dict(result.config or {}), objective, reports, state, metrics.get("miou"), lines[-1])
+        return cls(
+            name=folder.name,
+            config=dict(result.config or {}),
+            objective=objective,
+            reports=reports,
+            state=state,
+            miou=metrics.get("miou"),
+            error=lines[-1],
+            # A trial goes on while it is decided upon: what it reported after that counts for nothing.
+            curve=tuple(pair for pair in sorted(reports_of(folder).items()) if pair[0] <= reports),
+        )
 
     @property
     def rank(self) -> tuple[Any, ...]:
@@ -52,8 +74,13 @@ class Outcome:
         return order, -self.reports, math.isnan(self.objective), -self.objective, self.name
 
 
-def write_trials(outcomes: Sequence[Outcome], plan: Plan, searched: Sequence[str]) -> list[Outcome]:
-    """Write table.md, table.json, trials.svg, and best.yaml of the best finished trial into the folder of the search.
+def write_trials(outcomes: Sequence[Outcome], plan: Plan, axes: Sequence[Axis]) -> list[Outcome]:
+    """Write table.md, table.html, table.json, and best.yaml of the best finished trial into the folder of the search.
+
+    Args:
+        outcomes: the trials, in any order.
+        plan: what they share.
+        axes: what they vary.
 
     Returns:
         The trials, best first.
@@ -67,17 +94,12 @@ def write_trials(outcomes: Sequence[Outcome], plan: Plan, searched: Sequence[str
             f"Rank correlation of the objective with the mIoU, which played no part in the choice: {correlation:+.2f} "
             f"over {sum(o.miou is not None for o in ranked)} finished trials."
         )
-    table = markdown(ranked, searched, plan.objective)
-    write_text(plan.folder / "table.md", "\n\n".join([*notes, table]) + "\n")
-    write_json(
-        plan.folder / "table.json",
-        {
-            "objective": plan.objective,
-            "oracle": oracle,
-            "rank_correlation": correlation,
-            "trials": [{**vars(o), "objective": None if math.isnan(o.objective) else o.objective} for o in ranked],
-        },
-    )
+    rows = table_rows(ranked, [axis.setting for axis in axes], plan.objective)
+    write_text(plan.folder / "table.md", "\n\n".join([*notes, markdown(rows)]) + "\n")
+    _write_page(ranked, plan, axes, notes, rows)
+    trials = [{**vars(o), "objective": None if math.isnan(o.objective) else o.objective} for o in ranked]
+    content = {"objective": plan.objective, "oracle": oracle, "rank_correlation": correlation, "trials": trials}
+    write_json(plan.folder / "table.json", content)
     if ranked and ranked[0].state == "finished":
         best = config_of(read_settings(type(plan.base), ranked[0].config, plan.base))
         comment = f"# {ORACLE_SELECTION}\n" if oracle else ""
@@ -85,18 +107,37 @@ def write_trials(outcomes: Sequence[Outcome], plan: Plan, searched: Sequence[str
     return ranked
 
 
-def markdown(ranked: Sequence[Outcome], searched: Sequence[str], objective: str) -> str:
-    """A table of trials, in the order given."""
+def _write_page(
+    ranked: Sequence[Outcome], plan: Plan, axes: Sequence[Axis], notes: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    """Write table.html: the table, with the way to each run, and the charts."""
+    links = [f"{o.name}/report.html" if (plan.folder / o.name / "report.html").exists() else "" for o in ranked]
+    page = templates().get_template("trials.html")
+    parts = {
+        "name": plan.folder.name,
+        "style": style(),
+        "searched": [axis.setting for axis in axes],
+        "notes": notes,
+        "oracle": plan.objective == "miou",
+        "meaning": MEANINGS[plan.objective],
+        "header": rows[0],
+        "trials": list(zip(rows[1:], links, strict=True)),
+        "charts": trial_charts(ranked, axes, plan.objective),
+    }
+    write_text(plan.folder / "table.html", printable(page.render(**parts)))
+
+
+def table_rows(ranked: Sequence[Outcome], searched: Sequence[str], objective: str) -> list[list[str]]:
+    """Cells of a table of trials in the order given, header first."""
     measured = objective != "miou" and any(outcome.miou is not None for outcome in ranked)
-    header = ["trial", *searched, objective, "reports", "state", *(["mIoU (not used)"] if measured else [])]
-    rows = []
+    rows = [["trial", *searched, objective, "reports", "state", *(["mIoU (not used)"] if measured else [])]]
     for o in ranked:
         row = [o.name, *(short(o.config[name]) for name in searched)]
         row += ["" if math.isnan(o.objective) else f"{o.objective:.4f}", str(o.reports)]
         row += [f"{o.state}: {o.error}" if o.error else o.state]
         row += ["" if o.miou is None else f"{o.miou:.3f}"] if measured else []
         rows.append(row)
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows])
+    return rows
 
 
 def short(value: Any) -> str:

@@ -196,6 +196,20 @@ def finished(desk: Desk, tiny: Callable[..., list[str]]) -> FinishedRun:
     return FinishedRun(desk.runs / "undisturbed", words, printed)
 
 
+SEARCHED_LRS = ("1e-1", "3e-2", "1e-2")
+"""By the score without labels each is worse than the one before it, from the first report on."""
+
+
+@pytest.fixture(scope="session")
+def searched(desk: Desk, tiny: Callable[..., list[str]]) -> FinishedRun:
+    """An undisturbed search of three trials, two at a time."""
+    shorter = {"adapt.steps": 8, "source.steps": 60, "source.checkpoint_every": 20, "panels": 0}
+    words = ["sweep", *tiny(**shorter, **{"validation.times": 2}), "--reduction", "2", "--concurrent", "2"]
+    words += ["--search", f"adapt.lr=grid({','.join(SEARCHED_LRS)})"]
+    printed = desk.start("drsl", *words, "--name", "search").ends()
+    return FinishedRun(desk.runs / "search", words, printed)
+
+
 @dataclass(frozen=True)
 class Cluster:
     """A running Ray cluster of this machine."""

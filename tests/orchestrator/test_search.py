@@ -18,10 +18,12 @@ from orchestrator.errors import Interrupted
 from orchestrator.method import Sizes
 from orchestrator.search import shares
 from orchestrator.settings import ComputeSettings
+from orchestrator.space import Axis
 from orchestrator.trial import Plan, reporting
 from orchestrator.trials import ORACLE_SELECTION, Outcome, rank_correlation, write_trials
 from pipelines import adaptsegnet, drsl, source_only
 
+AXES = [Axis("adapt.lr", "loguniform", (1e-4, 1.0))]
 SIZES = Sizes(source=8, target=8, classes=12)
 TRIALS = (
     Outcome("trial-a", {"adapt.lr": 0.001}, -0.5, 4, "finished", 0.2),
@@ -72,7 +74,7 @@ def plan(folder, objective: str) -> Plan:
 
 
 def test_best_finished_trial_comes_first_and_its_settings_are_a_configuration(tmp_path):
-    ranked = write_trials(TRIALS, plan(tmp_path, "validation"), ["adapt.lr"])
+    ranked = write_trials(TRIALS, plan(tmp_path, "validation"), AXES)
     assert [outcome.name for outcome in ranked] == ["trial-b", "trial-a", "trial-e", "trial-c", "trial-d"]
     best = yaml.safe_load((tmp_path / "best.yaml").read_text())
     assert best["adapt"]["lr"] == 0.01
@@ -90,7 +92,7 @@ def flat(tree: dict, prefix: str = "") -> dict:
 
 
 def test_table_says_what_the_objective_was_worth(tmp_path):
-    write_trials(TRIALS, plan(tmp_path, "validation"), ["adapt.lr"])
+    write_trials(TRIALS, plan(tmp_path, "validation"), AXES)
     table = (tmp_path / "table.md").read_text()
     assert "+1.00 over 3 finished trials" in table
     assert ORACLE_SELECTION not in table
@@ -102,7 +104,7 @@ def test_table_says_what_the_objective_was_worth(tmp_path):
 
 
 def test_choice_by_labels_of_the_target_is_marked_everywhere(tmp_path):
-    write_trials(TRIALS, plan(tmp_path, "miou"), ["adapt.lr"])
+    write_trials(TRIALS, plan(tmp_path, "miou"), AXES)
     assert (tmp_path / "table.md").read_text().startswith(ORACLE_SELECTION)
     assert (tmp_path / "best.yaml").read_text().startswith(f"# {ORACLE_SELECTION}")
     assert json.loads((tmp_path / "table.json").read_text())["oracle"] is True
