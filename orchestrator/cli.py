@@ -31,6 +31,7 @@ from orchestrator.session import open_session
 
 if TYPE_CHECKING:
     from orchestrator.arms import Arm
+    from orchestrator.space import Axis
 
 USER_ERROR, FAILED, INTERRUPTED = 2, 1, 130
 VALIDATIONS = 4
@@ -163,7 +164,12 @@ def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
         session.progress.say(f"table: {folder / 'table.html'}")
 
 
-def _search(method: type[Method], presets: Presets, words: list[str]) -> None:
+def read_search(method: type[Method], presets: Presets, words: list[str]) -> tuple[SearchFlags, Method, list[Axis]]:
+    """What the words of a search say: its flags, the settings that its trials start from, and what varies.
+
+    Raises:
+        UserError: one message with everything that is wrong with them.
+    """
     from orchestrator.space import parse_axes
 
     flags, given, complaints = read_words(SearchFlags, method, words)
@@ -178,6 +184,11 @@ def _search(method: type[Method], presets: Presets, words: list[str]) -> None:
         raise UserError("--objective miou needs an evaluation domain (--pair.evaluation.kind).")
     if flags.objective == "validation" and not base.validation.times:
         base = dataclasses.replace(base, validation=dataclasses.replace(base.validation, times=VALIDATIONS))
+    return flags, base, axes
+
+
+def _search(method: type[Method], presets: Presets, words: list[str]) -> None:
+    flags, base, axes = read_search(method, presets, words)
     folder = run_folder(flags, base, f"{method.name}-{base.preset or 'custom'}-search-{base.seed}")
     with open_session(flags.verbose) as session, contextlib.closing(RunFolder(folder)) as home:
         from orchestrator.nodes import require_shared

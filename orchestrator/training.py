@@ -150,7 +150,6 @@ def _fit(job: loop.TrainJob, outcome: dict[str, BaseException], ended: threading
     for _ in range(job.method.compute.max_failures + 1):
         outcome.clear()
         try:
-            release_orphans()
             _fit_once(job)
             break
         except BaseException as error:  # handed to the main thread, which raises it
@@ -164,6 +163,7 @@ def _fit_once(job: loop.TrainJob) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
+    release_orphans()
     compute = job.method.compute
     resources = {"CPU": compute.cpus_per_worker}
     if compute.gpus_per_worker:

@@ -33,6 +33,7 @@ from orchestrator.flags import (
     PrepareFlags,
     ReportFlags,
     RunFlags,
+    SearchFlags,
     SweepFlags,
 )
 from pipelines import adaptsegnet, advent, cbst, crst, drsl, minent, oracle, structure, translate
@@ -61,7 +62,7 @@ VERBS = {
     "prepare": PrepareFlags,
 }
 SETTINGS = {name for method, _ in METHODS.values() for name in flatten(method)}
-FLAGS = SETTINGS | {name for cls in (SweepFlags, *VERBS.values()) for name in flatten(cls)}
+FLAGS = SETTINGS | {name for cls in (SweepFlags, SearchFlags, *VERBS.values()) for name in flatten(cls)}
 FOLDERS = ("losses", "models", "domains", "orchestrator", "pipelines", "tests", "benchmarks", "docs", "deploy")
 FORBIDDEN = ("/work/", "/home/", "/root/", "/tmp/", "localhost", "pypi.org", "pythonhosted", "index-url")
 
@@ -170,6 +171,9 @@ def understand(words: list[str]) -> None:
         found, complaints = parse_flags(rest, flatten(VERBS[verb]))
         _, problems = usable_settings(VERBS[verb], found)
         assert not [*complaints, *problems]
+        return
+    if verb == "sweep" and rest[0].startswith("-"):
+        assert cli.read_search(method, presets, rest)[-1]
         return
     kind = {"run": RunFlags, "sweep": SweepFlags}[verb]
     changes = dict(method.sweeps[rest.pop(0)].arms[0].changes) if verb == "sweep" else {}

@@ -167,3 +167,23 @@ def test_other_runs_are_those_that_have_stages(tmp_path):
         (tmp_path / name / "stages").mkdir(parents=True)
     (tmp_path / "tune").mkdir()
     assert [path.name for path in Company(tmp_path, lambda *_: None).others(tmp_path / "b")] == ["a", "c"]
+
+
+def test_the_page_has_a_chart_of_the_reports_of_each_setting_and_of_the_agreement(tmp_path):
+    (tmp_path / "trial-b").mkdir()
+    (tmp_path / "trial-b" / "report.html").touch()
+    write_trials(TRIALS, plan(tmp_path, "validation"), AXES)
+    page = (tmp_path / "table.html").read_text()
+    assert page.count("<svg") == 3
+    assert 'href="trial-b/report.html"' in page
+    assert "trial-a/report.html" not in page
+    write_trials(TRIALS, plan(tmp_path, "miou"), AXES)
+    page = (tmp_path / "table.html").read_text()
+    assert page.count("<svg") == 2
+    assert f'<p class="notice">{ORACLE_SELECTION}</p>' in page
+
+
+def test_a_search_of_which_nothing_came_has_a_page_without_charts(tmp_path):
+    write_trials(TRIALS[3:4], plan(tmp_path, "validation"), AXES)
+    assert "<svg" not in (tmp_path / "table.html").read_text()
+    assert not (tmp_path / "best.yaml").exists()
