@@ -58,7 +58,7 @@ class Plan:
 
 
 def reports_of(folder: Path) -> dict[int, float]:
-    """The objective of each report of a trial, by number; one that was tried again has repeated some."""
+    """The objective of each report of a trial, by number."""
     return {line[REPORT]: line[OBJECTIVE] for line in read_lines(folder / REPORTS)}
 
 
@@ -138,7 +138,8 @@ class Trial(tune.Trainable):
         if number > self._number:  # a result repeats the last validation on the way
             self._number = number
             self._last = {OBJECTIVE: result[metric], REPORT: number}
-            with (self._folder / REPORTS).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(self._last) + "\n")
+            if number not in reports_of(self._folder):
+                with (self._folder / REPORTS).open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(self._last) + "\n")
             if number < len(self._reporting) * times:
                 self._reports.put(self._last)

@@ -45,9 +45,9 @@ def hunted(desk, searched):
     command = desk.start("drsl", *words)
     command.until(lambda: list(folder.glob("trial-*/stages/*-source/checkpoints/step-*/COMPLETE")))
     end(trials_of(command))
-    command.until(lambda: list(folder.glob("trial-*/summary.json")))
+    command.until(lambda: list(folder.glob("trial-*/report.html")))
     end(command.kill())
-    done = {path.parent: contents(path.parent) for path in folder.glob("trial-*/summary.json")}
+    done = {path.parent: contents(path.parent) for path in folder.glob("trial-*/report.html")}
     return folder, done, desk.start("drsl", *words).ends()
 
 
