@@ -48,6 +48,8 @@ class Plan:
     """Other runs whose finished stages may be taken over."""
     objective: str
     """"validation", or "miou" on the labelled evaluation domain."""
+    track: tuple[str, ...] = ()
+    """Names of the tools that are told of each trial's run (`tracking.chosen`)."""
 
     def run_folder(self, config: Mapping[str, Any]) -> Path:
         """The run folder of a trial; a function of what it varies, so that it finds its own work again."""
@@ -115,7 +117,8 @@ class Trial(tune.Trainable):
             ):
                 progress = Progress(Console(file=log, width=160, markup=False))
                 method = taken_up(home, self._method)
-                runner.run(method, home, progress, [*home.earlier(), *self._plan.reuse], company=self._company)
+                reuse = [*home.earlier(), *self._plan.reuse]
+                runner.run(method, home, progress, reuse, company=self._company, track=self._plan.track)
         except BaseException as error:  # handed to `step`, which raises it
             self._error = error
         self._reports.put(None)
