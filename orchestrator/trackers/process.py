@@ -105,8 +105,8 @@ class _Watch:
 
 
 def _short(error: Exception) -> str:
-    """The first line of an error, without what a library wraps around it."""
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    """What went wrong, on one line."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return text if len(text) <= 200 else f"{text[:200]} ..."
 
 

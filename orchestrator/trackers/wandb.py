@@ -78,7 +78,7 @@ class Wandb:
 
     def picture(self, group: str, name: str, file: Path) -> None:
         """Send a picture that the run does not have yet."""
-        if f"{group}/{name}" not in self._run.summary:
+        if self._run.summary.get(f"{group}/{name}") is None:
             self._run.log({f"{group}/{name}": self._wandb.Image(str(file))})
 
     def close(self, state: str) -> None:

@@ -1,0 +1,38 @@
+"""A sign for Ray's dashboard: an actor that does nothing and bears the name of what goes on.
+
+Ray Train calls the workers of every stage RayTrainWorker and gives none of its actors or tasks a name of ours; the name
+of its run is in no view of the dashboard. Tasks have names of their own (`orchestrator.tasks`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+
+class Training:
+    """Its class, its name and how it is written are what the dashboard lists."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __repr__(self) -> str:
+        return self._name
+
+
+@contextlib.contextmanager
+def sign(name: str) -> Iterator[None]:
+    """Show a name in the dashboard of the cluster that RAY_ADDRESS names; one of a run's own has no dashboard."""
+    if not os.environ.get("RAY_ADDRESS"):
+        yield
+        return
+    import ray
+
+    # By the cluster's free resources, also where a trial of a search, which holds next to none, starts it.
+    options = {"name": name, "num_cpus": 0, "scheduling_strategy": "DEFAULT"}
+    shown = ray.remote(**options)(Training).remote(name)
+    try:
+        yield
+    finally:
+        del shown  # the last handle: with it the actor goes
