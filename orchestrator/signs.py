@@ -12,13 +12,7 @@ from collections.abc import Iterator
 
 
 class Training:
-    """Its class, its name and how it is written are what the dashboard lists."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __repr__(self) -> str:
-        return self._name
+    """The dashboard lists its class and the name that it is given."""
 
 
 @contextlib.contextmanager
@@ -31,7 +25,7 @@ def sign(name: str) -> Iterator[None]:
 
     # By the cluster's free resources, also where a trial of a search, which holds next to none, starts it.
     options = {"name": name, "num_cpus": 0, "scheduling_strategy": "DEFAULT"}
-    shown = ray.remote(**options)(Training).remote(name)
+    shown = ray.remote(**options)(Training).remote()
     try:
         yield
     finally:

@@ -52,6 +52,7 @@ class Wandb:
             config=yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8")),
             # The machine, its git remotes and what else it prints are nobody's business.
             settings=wandb.Settings(
+                host="not told",
                 silent=True,
                 console="off",
                 disable_git=True,
