@@ -25,7 +25,9 @@ def sign(name: str) -> Iterator[None]:
 
     # By the cluster's free resources, also where a trial of a search, which holds next to none, starts it.
     options = {"name": name, "num_cpus": 0, "scheduling_strategy": "DEFAULT"}
-    shown = ray.remote(**options)(Training).remote()
+    shown = None
+    with contextlib.suppress(ValueError):  # one of this name, of a stage that was cut off, is not gone yet
+        shown = ray.remote(**options)(Training).remote()
     try:
         yield
     finally:
