@@ -51,6 +51,11 @@ def problems(names: Sequence[str]) -> list[str]:
     return found
 
 
+def environment() -> dict[str, str]:
+    """How the tools are set up here, for processes of a run that start on other nodes."""
+    return {name: value for name, value in os.environ.items() if name.startswith(("MLFLOW_", "WANDB_"))}
+
+
 class Tracking:
     """What the runner tells all trackers of a run."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import queue
 import threading
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ class Plan:
     """"validation", or "miou" on the labelled evaluation domain."""
     track: tuple[str, ...] = ()
     """Names of the tools that are told of each trial's run (`tracking.chosen`)."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """How these tools are set up (`tracking.environment`); may hold keys."""
 
     def run_folder(self, config: Mapping[str, Any]) -> Path:
         """The run folder of a trial; a function of what it varies, so that it finds its own work again."""
@@ -72,6 +75,7 @@ class Trial(tune.Trainable):
         """Begin the run, or go on with it."""
         warnings.filterwarnings("ignore")
         logging.disable(logging.INFO)
+        os.environ.update(plan.environment)
         self._plan = plan
         self._folder = plan.run_folder(config)
         self._reports: queue.Queue[dict[str, Any] | None] = queue.Queue()

@@ -45,7 +45,8 @@ class Mlflow:
         from mlflow.entities import Metric
 
         self._metric = Metric
-        self._client = MlflowClient()
+        # By name: without an address MLflow would write to a database in whatever folder this is.
+        self._client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
         self._id = recall(run, "mlflow")
         if not (self._id and self._known()):
             self._id = self._create(run)
