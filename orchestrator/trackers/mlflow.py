@@ -52,8 +52,8 @@ class Mlflow:
             self._id = self._create(run)
             remember(run, "mlflow", self._id)
         self._client.update_run(self._id, status="RUNNING")
-        keys = self._client.get_run(self._id).data.metrics
-        self._last = {key: max(m.step for m in self._client.get_metric_history(self._id, key)) for key in keys}
+        self._has = set(self._client.get_run(self._id).data.metrics)
+        self._last: dict[str, int] = {}
 
     def log(self, group: str, lines: Sequence[Line]) -> None:
         """Send what the server does not have yet."""
@@ -62,7 +62,7 @@ class Mlflow:
             self._metric(key, value, now, step)
             for step, values in lines
             for key, value in ((_key(f"{group}/{name}"), value) for name, value in values.items())
-            if step > self._last.get(key, -1)
+            if step > self._told(key)
         ]
         for start in range(0, len(points), METRICS):
             self._client.log_batch(self._id, metrics=points[start : start + METRICS])
@@ -78,6 +78,13 @@ class Mlflow:
     def close(self, state: str) -> None:
         """Tell the server how the run ended."""
         self._client.set_terminated(self._id, STATES[state])
+
+    def _told(self, key: str) -> int:
+        """The last step of a curve that the server has, -1 where it has none."""
+        if key not in self._last:
+            history = self._client.get_metric_history(self._id, key) if key in self._has else []
+            self._last[key] = max((metric.step for metric in history), default=-1)
+        return self._last[key]
 
     def _known(self) -> bool:
         from mlflow.exceptions import MlflowException

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -282,6 +285,18 @@ def test_a_server_that_is_not_there_or_hangs_costs_one_warning_and_seconds(addre
     assert "\n" not in warning
     assert curves(run) == EXPECTED
     assert not (run / "mlflow.json").exists()
+
+
+def test_the_process_of_a_tracker_ends_with_the_run_that_was_killed(absent, tmp_path):
+    run = begun(tmp_path / "run")
+    words = [sys.executable, "-m", "orchestrator.trackers.process", "mlflow", str(run)]
+    env = {**os.environ, "MLFLOW_TRACKING_URI": absent}
+    with subprocess.Popen(words, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline().strip()  # it complains, and will try again
+        process.stdin.close()  # which the kernel does for a run that is killed
+        assert process.wait(60) == 0
 
 
 def test_a_run_without_a_key_for_weights_and_biases_goes_on(tmp_path, monkeypatch):
