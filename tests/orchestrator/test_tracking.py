@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import socket
 import struct
@@ -27,6 +28,7 @@ from orchestrator.stages import Evaluate, Label, Panels, Stage, Train
 from orchestrator.trackers import follower
 from orchestrator.trackers.follower import Inbox, News, follow, numbers
 from orchestrator.tracking import Tracking, tracked
+from orchestrator.trial import Plan, Trial
 from pipelines import drsl
 
 RESULT = {"protocol": "toy", "miou": 0.25, "iou": {"road": 0.5, "rider": None}}
@@ -314,6 +316,18 @@ def test_trackers_of_a_run_are_those_that_are_named_and_tensorboard():
     assert tracking.chosen(()) == ("tensorboard",)
     assert tracking.chosen(("wandb", "mlflow", "wandb")) == ("tensorboard", "wandb", "mlflow")
     assert tracking.chosen(("none",)) == ()
+
+
+def test_trials_of_a_search_tell_the_servers_that_their_command_was_told_of(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    plan = Plan(drsl.PRESETS["toy"](), tmp_path, (), "validation", ("mlflow",), tracking.environment())
+    assert "5000" not in repr(plan)  # there may be keys
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    monkeypatch.setattr(Trial, "_run", lambda self: None)
+    trial = object.__new__(Trial)
+    trial.setup({}, plan)  # in a process that may be on another node
+    logging.disable(logging.NOTSET)
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5000"
 
 
 @pytest.mark.parametrize(
