@@ -26,12 +26,10 @@ STAGE = "04-adapt-0"
 class Server:
     """MLflow's tracking server as `mlflow server` starts it, on a port and a database of its own."""
 
-    def __init__(self, desk, start) -> None:
+    def __init__(self, folder, desk, start) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        self._desk, self._start = desk, start
-        self._folder = desk.work / "mlflow"
-        self._folder.mkdir()
+        self._folder, self._desk, self._start = folder, desk, start
 
     @property
     def address(self) -> str:
@@ -81,8 +79,8 @@ def known(client: MlflowClient, run: Path) -> dict[str, list[tuple[int, float]]]
 
 
 @pytest.fixture(scope="module")
-def server(desk, command):
-    server = Server(desk, command)
+def server(desk, command, tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("mlflow"), desk, command)
     server.start()
     yield server
     server.kill()
