@@ -20,6 +20,8 @@ from typing import TextIO
 
 from orchestrator.trackers.follower import Inbox, News, Tracker, follow
 
+PRIVATE = {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false"}
+"""Nothing is told to the makers of the tools, unless the user's own variables say so."""
 RETRY_S = 30.0
 """Between two attempts to reach a server."""
 PATIENCE_S = 10.0
@@ -29,6 +31,8 @@ PATIENCE_S = 10.0
 def main() -> None:
     """Follow a run until it is over."""
     _, name, run = sys.argv
+    for variable, value in PRIVATE.items():
+        os.environ.setdefault(variable, value)
     answers = os.fdopen(os.dup(1), "w")
     # What the tools print is for a terminal of their own.
     with open(os.devnull, "w") as nothing:

@@ -39,7 +39,8 @@ class Server:
         store = ["--backend-store-uri", f"sqlite:///{self._folder / 'runs.db'}"]
         store += ["--artifacts-destination", str(self._folder / "artifacts")]
         words = ["server", *store, "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
-        env = {**self._desk.env, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        off = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        env = {**self._desk.env, **off, "HOME": str(self._folder)}
         self._command = self._start([str(Path(sys.executable).parent / "mlflow"), *words], self._folder, env)
         self._command.until(self._answers)
 
@@ -148,6 +149,10 @@ def test_the_server_has_one_run_with_its_settings_and_pictures(again, client, ru
     assert found.data.params["adapt.steps"] == "12"
     names = [picture.path for picture in client.list_artifacts(found.info.run_id, "panel-0")]
     assert "panel-0/adapted.png" in names
+
+
+def test_mlflow_does_not_report_to_its_makers(again, desk):
+    assert not (desk.home / ".config" / "mlflow").exists()  # where it would note that it does
 
 
 def test_tensorboard_has_the_same_curves_without_being_asked_for(again, run):
