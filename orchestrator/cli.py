@@ -97,6 +97,7 @@ def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
     with open_session(flags.verbose) as session, contextlib.closing(RunFolder(folder)) as home:
         from orchestrator.resume import taken_up
         from orchestrator.summary import show_summary
+        from orchestrator.tracking import chosen
 
         settings = taken_up(home, settings, flags.allow_change)
         session.progress.say(f"{settings.title}: {folder}")
@@ -106,7 +107,7 @@ def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
 
         require_shared(folder)
         reuse = [*home.earlier(), *_reused(flags)]
-        report = runner.run(settings, home, session.progress, reuse)
+        report = runner.run(settings, home, session.progress, reuse, track=chosen(flags.track))
         show_summary(read_json(folder / "summary.json"), session.progress)
         session.progress.say(f"report: {report}")
 
@@ -157,10 +158,12 @@ def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
     with open_session(flags.verbose) as session:
         from orchestrator.nodes import require_shared
         from orchestrator.sweep import carry_out
+        from orchestrator.tracking import chosen
 
         session.connect()
         require_shared(folder)
-        print(carry_out(sweep, seeds, settings, folder, session.progress, _reused(flags), flags.allow_change))
+        reused, track = _reused(flags), chosen(flags.track)
+        print(carry_out(sweep, seeds, settings, folder, session.progress, reused, flags.allow_change, track))
         session.progress.say(f"table: {folder / 'table.html'}")
 
 
@@ -256,6 +259,10 @@ def _absolute(settings: Method) -> Method:
 
 def _flag_problems(flags: RunFlags) -> list[str]:
     problems = [f"reuse: {path} is no folder of a run or a sweep" for path in flags.reuse if not runs_at(Path(path))]
+    if flags.track:
+        from orchestrator import tracking
+
+        problems += tracking.problems(flags.track)
     return [*problems, *([_bad_name(flags.name)] if flags.name and not _fits_a_folder(flags.name) else [])]
 
 

@@ -76,7 +76,7 @@ def read_file(path: Path) -> dict[str, Any]:
         raise UserError(f"--config {path} is not YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict):
         raise UserError(f"--config {path} must hold settings by name, like a run's config.yaml.")
-    return _dotted(content)
+    return dotted(content)
 
 
 def parse_flags(arguments: Sequence[str], names: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -154,11 +154,12 @@ def _concerns(place: tuple[int | str, ...], name: str) -> bool:
     return place[:shorter] == parts[:shorter]
 
 
-def _dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested settings by dotted name."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _dotted(value, f"{prefix}{key}.")
+            flat |= dotted(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat

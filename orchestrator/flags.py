@@ -31,6 +31,9 @@ class RunFlags:
     allow_change: tuple[str, ...] = ()
     """Settings, or groups of them, that may differ from those that the run in this folder began with; what they decide
     is done again."""
+    track: tuple[str, ...] = ()
+    """Tools that show the run's curves beside TensorBoard (RUN/tensorboard): mlflow, wandb, each with the extra of its
+    name and set up by its own environment variables; none: TensorBoard neither."""
     dry_run: bool = False
     """Try the run out in minutes and keep nothing: check all settings, show the stages with what they take, and carry
     out two steps of each kind of training and one image of labelling and evaluation; drawn images of the real sizes

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from orchestrator.runfolder import (
 )
 from orchestrator.stages import Evaluate, Label, Panels, Stage, Statistics, Train, Translation, representatives
 from orchestrator.summary import build_summary, config_of, show_result
+from orchestrator.tracking import tracked
 
 RUNNERS: dict[type, Callable[[Any, Context], dict[str, Any]]] = {
     Train: training.run,
@@ -52,6 +53,7 @@ def run(
     reuse: list[Path],
     *,
     company: Company | None = None,
+    track: Sequence[str] = (),
     rehearsal: bool = False,
 ) -> Path:
     """Run a method to its end, in a cluster that is already connected.
@@ -62,6 +64,7 @@ def run(
         progress: where to report.
         reuse: run folders whose finished stages may be taken over where their fingerprint is the same.
         company: the runs that this one is one of, which share the cluster and finished stages.
+        track: names of the tools that are told of the run (`tracking.chosen`).
         rehearsal: carry out one of all stages that are alike, and measure what steps cost.
 
     Returns:
@@ -85,16 +88,19 @@ def run(
     if rehearsal:
         stages = representatives(stages)
     fingerprints = _fingerprints(stages, method)
-    for number, stage in enumerate(stages):
-        if company is None:
-            _run_stage(home, number, stage, fingerprints[stage.name], context, reuse)
-            continue
-        company.check()
-        with company.turn(fingerprints[stage.name]):
-            others = company.others(home.path)
-            _run_stage(home, number, stage, fingerprints[stage.name], context, [*reuse, *others])
-        company.notify(stage, context.results[stage.name])
-    return _conclude(home, stages, context)
+    with tracked(home.path, track, progress) as tracking:
+        for number, stage in enumerate(stages):
+            tracking.began(stage, home.stage(number, stage.name))
+            if company is None:
+                _run_stage(home, number, stage, fingerprints[stage.name], context, reuse)
+            else:
+                company.check()
+                with company.turn(fingerprints[stage.name]):
+                    others = company.others(home.path)
+                    _run_stage(home, number, stage, fingerprints[stage.name], context, [*reuse, *others])
+                company.notify(stage, context.results[stage.name])
+            tracking.finished(stage, context.folders[stage.name], context.results[stage.name])
+        return _conclude(home, stages, context)
 
 
 def stages_of(method: Method, sizes: Sizes) -> list[Stage]:

@@ -28,6 +28,7 @@ from orchestrator.runfolder import RunFolder
 from orchestrator.settings import ComputeSettings
 from orchestrator.space import Axis
 from orchestrator.summary import config_of
+from orchestrator.tracking import chosen, environment
 from orchestrator.trial import OBJECTIVE, REPORT, Plan, Trial, reports_of
 from orchestrator.trials import Outcome, short, write_trials
 
@@ -56,7 +57,7 @@ def carry_out(
     compute, at_once = shares(resolve(base.compute), ray.cluster_resources())
     at_once = min(at_once, flags.concurrent or at_once)
     base = dataclasses.replace(base, compute=compute)
-    plan = Plan(base, home.path, tuple(reuse), flags.objective)
+    plan = Plan(base, home.path, tuple(reuse), flags.objective, chosen(flags.track), environment())
     home.adopt_config({**config_of(base), "search": _described(axes, flags)}, flags.allow_change)
     progress.say(f"searching {', '.join(axis.setting for axis in axes)}; trials at a time: {at_once}")
     count = 1 if all(axis.kind == "grid" for axis in axes) else flags.trials

@@ -27,6 +27,7 @@ def carry_out(
     progress: Progress,
     reuse: Sequence[Path] = (),
     allowed: Sequence[str] = (),
+    track: Sequence[str] = (),
 ) -> str:
     """Run every arm with every seed, in a cluster that is already connected; runs that are finished are not repeated.
 
@@ -38,6 +39,7 @@ def carry_out(
         progress: where to report.
         reuse: other runs whose finished stages may be taken over.
         allowed: settings, or groups of them, in which runs that are there may differ (`resume.taken_up`).
+        track: names of the tools that are told of the runs (`tracking.chosen`).
 
     Returns:
         The protocol and the table, as Markdown.
@@ -49,7 +51,7 @@ def carry_out(
             progress.say(f"{arm.title}, seed {seed}")
             with contextlib.closing(RunFolder(folder / f"{slug(arm.title)}-{seed}")) as home:
                 method = taken_up(home, settings(arm, seed), allowed)
-                runner.run(method, home, progress, [*home.earlier(), *before])
+                runner.run(method, home, progress, [*home.earlier(), *before], track=track)
             before.append(home.path)
             runs[arm.title].append(home.path)
     return write_tables(folder, sweep, seeds, runs)

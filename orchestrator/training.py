@@ -26,6 +26,7 @@ from orchestrator.method import Sizes
 from orchestrator.orphans import release_orphans
 from orchestrator.runfolder import CHECKPOINTS
 from orchestrator.settings import ComputeSettings
+from orchestrator.signs import sign
 from orchestrator.stages import TARGET, Train
 from orchestrator.validation import METRIC, Validation
 
@@ -59,7 +60,8 @@ def run(stage: Train, context: Context) -> dict[str, Any]:
     ended = threading.Event()
     # Ray Train takes over Ctrl-C in the main thread and would drop the step in hand.
     threading.Thread(target=_fit, args=(job, outcome, ended), daemon=True).start()
-    stopped = _follow(ended, folder, job.steps, stage, context)
+    with sign(f"{context.run.name}: {stage.name}"):
+        stopped = _follow(ended, folder, job.steps, stage, context)
     (folder / loop.STOP).unlink(missing_ok=True)
     if error := outcome.get("error"):
         cause = _innermost(error)
@@ -179,7 +181,7 @@ def _fit_once(job: loop.TrainJob) -> None:
                 num_workers=compute.workers, use_gpu=compute.gpus_per_worker > 0, resources_per_worker=resources
             ),
             run_config=RunConfig(
-                name=f"{job.stage.name}-{time.time_ns()}",
+                name=f"{job.folder.parents[1].name}-{job.stage.name}-{time.time_ns()}",
                 storage_path=str(records),
                 failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
             ),

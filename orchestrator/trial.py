@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import queue
 import threading
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,10 @@ class Plan:
     """Other runs whose finished stages may be taken over."""
     objective: str
     """"validation", or "miou" on the labelled evaluation domain."""
+    track: tuple[str, ...] = ()
+    """Names of the tools that are told of each trial's run (`tracking.chosen`)."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """How these tools are set up (`tracking.environment`); may hold keys."""
 
     def run_folder(self, config: Mapping[str, Any]) -> Path:
         """The run folder of a trial; a function of what it varies, so that it finds its own work again."""
@@ -78,6 +83,7 @@ class Trial(tune.Trainable):
         """Begin the run, or go on with it."""
         warnings.filterwarnings("ignore")
         logging.disable(logging.INFO)
+        os.environ.update(plan.environment)
         self._plan = plan
         self._folder = plan.run_folder(config)
         self._reports: queue.Queue[dict[str, Any] | None] = queue.Queue()
@@ -123,7 +129,8 @@ class Trial(tune.Trainable):
                 drop_cut_line(self._folder / REPORTS)
                 progress = Progress(Console(file=log, width=160, markup=False))
                 method = taken_up(home, self._method)
-                runner.run(method, home, progress, [*home.earlier(), *self._plan.reuse], company=self._company)
+                reuse = [*home.earlier(), *self._plan.reuse]
+                runner.run(method, home, progress, reuse, company=self._company, track=self._plan.track)
         except BaseException as error:  # handed to `step`, which raises it
             self._error = error
         self._reports.put(None)

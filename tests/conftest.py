@@ -132,6 +132,12 @@ class Command:
         os.killpg(self.pid, signal.SIGINT)
 
 
+@pytest.fixture(scope="session")
+def command() -> type[Command]:
+    """For tests that start other programs."""
+    return Command
+
+
 @dataclass(frozen=True)
 class Desk:
     """A user with an empty home, a working directory outside the project and a temporary folder of their own."""

@@ -145,6 +145,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "mine.yaml").write_text("method: drsl\npreset: toy\n")
     translated(tmp_path / "runs" / "translate-toy-0", translate.PRESETS["toy"]().pair)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     return tmp_path
 
 

@@ -28,7 +28,7 @@ ALLOWED["orchestrator"] = {
     *ALLOWED["models"],
     *ALLOWED["domains"],
     *("orchestrator", "ray", "accelerate", "annotated_types", "pydantic", "yaml", "tyro"),
-    *("rich", "jinja2", "markupsafe", "matplotlib", "torchmetrics"),
+    *("rich", "jinja2", "markupsafe", "matplotlib", "torchmetrics", "tensorboardX", "mlflow", "wandb"),
 }
 ALLOWED["pipelines"] = {*ALLOWED["orchestrator"] - {"ray"}, "pipelines"}
 

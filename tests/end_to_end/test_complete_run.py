@@ -54,7 +54,7 @@ def test_run_folder_holds_what_was_promised(finished):
     names = {path.name for path in finished.folder.iterdir() if not path.name.startswith(".")}
     assert names == {
         *("config.yaml", "environment.json", "ledger.jsonl", "metrics.jsonl", "summary.json", "report.html"),
-        *("stages", "model"),
+        *("stages", "model", "tensorboard"),
     }
     stages = sorted(path.name for path in (finished.folder / "stages").iterdir())
     assert stages == [f"{number:02d}-{name}" for number, name in enumerate(STAGES)]

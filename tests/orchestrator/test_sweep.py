@@ -33,7 +33,8 @@ def runs(monkeypatch):
     """
     made = []
 
-    def pretend(method, home, progress, reuse):
+    def pretend(method, home, progress, reuse, track):
+        assert track == ()
         made.append((method, home.path.name, [path.name for path in reuse]))
         stage = home.path / "stages" / "01-source-only"
         stage.mkdir(parents=True)
@@ -61,6 +62,13 @@ def settings(arm, seed):
 
 def drsl_settings(arm, seed):
     return read_settings(Drsl, {**arm.changes, "seed": seed}, DRSL_PRESETS["toy"]())
+
+
+def test_every_run_tells_the_same_trackers(runs, tmp_path, progress, monkeypatch):
+    pretend, told = runner.run, []
+    monkeypatch.setattr(runner, "run", lambda *given, track: (told.append(track), pretend(*given, track=())))
+    carry_out(Structure.sweeps["table1"], range(1), settings, tmp_path, progress, track=("tensorboard", "mlflow"))
+    assert told == [("tensorboard", "mlflow")] * len(runs)
 
 
 def test_every_arm_runs_with_every_seed_and_takes_over_from_those_of_its_seed(runs, tmp_path, progress):
