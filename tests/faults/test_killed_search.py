@@ -14,8 +14,9 @@ from tests.conftest import SEARCHED_LRS
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """All of a finished trial but the logs of its sittings."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in ("log.txt", ".lock"))
+    """All of a finished trial but the log and the curves that every sitting writes anew."""
+    sittings = ("log.txt", ".lock", "tensorboard")
+    files = (path for path in folder.rglob("*") if path.is_file() and not {*path.parts} & {*sittings})
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
