@@ -60,7 +60,7 @@ class RunningAverages:
         weights = weight.repeat_interleave(self._channels, output_size=len(self._before))
         moved = self._accelerator.reduce((torch.cat(self._averages) - self._before) * weights, "sum")
         assert isinstance(moved, Tensor)
-        after = (self._before + moved).split([len(value) for value in self._averages])
+        after = torch.split(self._before + moved, [len(value) for value in self._averages])
         counts = (self._begun + passes * self._world).unbind(0)
         for value, now in zip([*self._averages, *self._passes], [*after, *counts], strict=True):
             value.copy_(now)

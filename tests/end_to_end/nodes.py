@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +31,11 @@ class Nodes:
         folder = desk.temp / "n"
         folder.mkdir()
         # The dashboard answers what ran where.
-        words = ["--head", "--num-cpus", "0", "--port", "0", "--temp-dir", str(folder), "--include-dashboard", "true"]
-        return cls(desk, folder, _start(desk, folder, words))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            board = ["--include-dashboard", "true", "--dashboard-port", str(free.getsockname()[1])]
+        words = ["--head", "--num-cpus", "0", "--port", "0", "--temp-dir", str(folder)]
+        return cls(desk, folder, _start(desk, folder, [*words, *board]))
 
     @property
     def address(self) -> str:
