@@ -61,6 +61,6 @@ class RunningAverages:
         moved = self._accelerator.reduce((torch.cat(self._averages) - self._before) * weights, "sum")
         assert isinstance(moved, Tensor)
         after = torch.split(self._before + moved, [len(value) for value in self._averages])
-        counts = (self._begun + passes * self._world).unbind(0)
+        counts = torch.unbind(self._begun + passes * self._world)
         for value, now in zip([*self._averages, *self._passes], [*after, *counts], strict=True):
             value.copy_(now)
