@@ -106,7 +106,8 @@ def _start(desk: Desk, folder: Path, words: list[str]) -> Command:
     command = Command(
         [str(Path(sys.executable).parent / "ray"), "start", "--block", *words], desk.work, {**desk.env, **own}
     )
-    command.until(lambda: "runtime started" in command.printed)
+    # The last that it prints: what it says of addresses is there by then.
+    command.until(lambda: "Process exit logs will be saved" in command.printed)
     return command
 
 

@@ -66,10 +66,12 @@ def steps_saved(run: Path, stage: str) -> list[Path]:
 def nodes(desk) -> Iterator[Nodes]:
     """Three nodes; what happens to them follows the order of the fixtures below."""
     nodes = Nodes.begin(desk)
-    for _ in range(3):
-        nodes.add()
-    yield nodes
-    nodes.close()
+    try:
+        for _ in range(3):
+            nodes.add()
+        yield nodes
+    finally:
+        nodes.close()
 
 
 @pytest.fixture(scope="module")
