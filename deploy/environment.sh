@@ -7,5 +7,5 @@ export RAY_AUTH_MODE=token
 export RAY_USAGE_STATS_ENABLED=0
 # `ray submit` copies the script into the home folder: what else lies there must not hide our packages.
 export PYTHONSAFEPATH=1
-# A spot machine that was taken away has this long to be replaced before a stage counts it as a failure (default: 60 s).
+# A spot machine that was taken away has this long to be replaced before a stage goes on without it (default: 60 s).
 export RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S=900

@@ -28,8 +28,9 @@ from domains.validation import transfer_score
 from models.segmenter import Segmenter, set_train_mode
 from models.weights import load_tensors, save_model
 from orchestrator import checkpoints
+from orchestrator.averages import RunningAverages
 from orchestrator.cost import Meter
-from orchestrator.files import read_lines, write_text
+from orchestrator.files import read_json, read_lines, write_json, write_text
 from orchestrator.method import Method
 from orchestrator.runfolder import CHECKPOINTS, MODEL
 from orchestrator.settings import ComputeSettings, OptimiserSettings
@@ -38,6 +39,8 @@ from orchestrator.validation import METRIC, Validation
 
 STOP = "STOP"
 """A file of this name in the stage's folder asks the workers to save and leave at their next log line."""
+WORKERS = "workers.json"
+"""In the stage's folder: how many workers trained it, one number for each time that this changed."""
 NETWORKS = "networks"
 
 
@@ -115,6 +118,7 @@ class Loop:
             name: self.accelerator.prepare(net) if _has_weights(net) else net for name, net in self.networks.items()
         }
         self.optimisers = {name: self.accelerator.prepare(optimiser) for name, optimiser in raw.items()}
+        self.averages = RunningAverages(self.networks.values(), self.accelerator)
         self._terms: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._source_counts: Tensor | None = None
@@ -154,6 +158,7 @@ class Loop:
         # On the host whatever the device is, so that a step draws the same everywhere.
         draw = torch.Generator().manual_seed(seed)
         step = getattr(self.job.method, self.stage.step)
+        self.averages.remember()
         for names, loss, terms in step(self.wrapped, batch, draw):
             self.accelerator.backward(loss)
             if self.settings.clip and self.accelerator.sync_gradients:
@@ -165,6 +170,7 @@ class Loop:
             for term, value in terms.items():
                 self._terms[term] = self._terms.get(term, torch.zeros((), device=loss.device)) + value.detach()
                 self._counts[term] = self._counts.get(term, 0) + 1
+        self.averages.merge()
 
     def _end_of_step(self) -> bool:
         """Schedules, log line, checkpoint. True when the user asked to stop."""
@@ -244,6 +250,9 @@ class Loop:
             step = found.step if found else 0
             lines = [line for line in read_lines(self.job.folder / "metrics.jsonl") if line["step"] <= step]
             write_text(self.job.folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+            path = self.job.folder / WORKERS
+            before = read_json(path) if path.exists() and found else []
+            write_json(path, before if before[-1:] == [self.world] else [*before, self.world])
         self.accelerator.wait_for_everyone()
         found = checkpoints.newest_verified(self.job.folder / CHECKPOINTS)
         if found is None:

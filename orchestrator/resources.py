@@ -89,14 +89,16 @@ def recall(compute: ComputeSettings, recorded: Mapping[str, Any]) -> ComputeSett
 
 
 def resolve(compute: ComputeSettings, patience_s: float = PATIENCE_S) -> ComputeSettings:
-    """Fill in zeros and "auto" from what the connected cluster has, and wait until it is free.
+    """Fill in zeros and "auto" from what the connected cluster has, and wait until a worker has room in it.
+
+    Of workers that are asked for and do not fit, as many as do share the work (`orchestrator.elastic`).
 
     Args:
         compute: as the user gave it.
         patience_s: how long to wait, in seconds.
 
     Raises:
-        UserError: the cluster has less than the run needs, or it stays busy; both amounts are named.
+        UserError: the cluster has less than a worker needs, or it stays busy; both amounts are named.
     """
     import ray
 
@@ -104,9 +106,10 @@ def resolve(compute: ComputeSettings, patience_s: float = PATIENCE_S) -> Compute
     cores, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
     workers = compute.workers or (int(gpus) if gpus else 1)
     gpus_per_worker = compute.gpus_per_worker or (1.0 if gpus else 0.0)
+    there = max(1, min(workers, int(gpus / gpus_per_worker))) if gpus else workers
     # Without GPUs one core a worker: a second thread helps a small network little, and beside any other load the
     # threads of one step wait for each other so long that the step takes several times what one thread needs.
-    cpus_per_worker = compute.cpus_per_worker or (max(1.0, min(8.0, cores // workers)) if gpus else 1.0)
+    cpus_per_worker = compute.cpus_per_worker or (max(1.0, min(8.0, cores // there)) if gpus else 1.0)
     tasks = compute.tasks or int(gpus or cores)
     resolved = dataclasses.replace(
         compute,
@@ -116,7 +119,7 @@ def resolve(compute: ComputeSettings, patience_s: float = PATIENCE_S) -> Compute
         tasks=max(1, tasks),
         precision=fast_precision() if compute.precision == "auto" else compute.precision,
     )
-    _wait_for({"CPU": workers * cpus_per_worker, "GPU": workers * gpus_per_worker}, total, patience_s)
+    _wait_for({"CPU": cpus_per_worker, "GPU": gpus_per_worker}, total, patience_s)
     return resolved
 
 
@@ -172,12 +175,12 @@ def _wait_for(needed: Mapping[str, float], total: Mapping[str, float], patience_
         impossible = any(total.get(name, 0.0) < amount for name, amount in short.items())
         if impossible or time.monotonic() > deadline:
             raise UserError(
-                "The cluster cannot give this run what it needs: "
+                "The cluster cannot give a worker of this run what it needs: "
                 + ", ".join(
                     f"{amount:g} {name} needed, {free.get(name, 0.0):g} free of {total.get(name, 0.0):g}"
                     for name, amount in short.items()
                 )
                 + ".",
-                "Lower --compute.workers, --compute.cpus_per_worker or --compute.gpus_per_worker, or free the cluster.",
+                "Lower --compute.cpus_per_worker or --compute.gpus_per_worker, or free the cluster.",
             )
         time.sleep(0.5)

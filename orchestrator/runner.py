@@ -17,6 +17,7 @@ from orchestrator import environment, evaluation, labelling, panels, statistics,
 from orchestrator.checkpoints import newest_verified
 from orchestrator.company import Company
 from orchestrator.context import Context, open_domains
+from orchestrator.elastic import micro_batches
 from orchestrator.errors import Interrupted
 from orchestrator.files import read_json, write_json
 from orchestrator.method import Method, Sizes
@@ -176,7 +177,7 @@ def _fingerprints(stages: list[Stage], method: Method) -> dict[str, str]:
             "seed": method.seed,
             "domains": [dataclasses.asdict(domain) for domain in _domains_of(stage, pair)],
             "read as": [method.root, pair.label_space, pair.height, pair.width],
-            "arithmetic": [compute.workers, compute.cpus_per_worker, compute.accumulation, compute.precision],
+            "arithmetic": [micro_batches(compute), compute.cpus_per_worker, compute.precision],
         }
         if isinstance(stage, Evaluate):
             spec["classes"] = method.protocol.classes

@@ -16,7 +16,8 @@ class ComputeSettings:
     """Where the work runs. Zeros and "auto" are filled in from what the machine or cluster has."""
 
     workers: Annotated[int, Ge(0)] = 0
-    """Training workers, each one process of a data-parallel group; 0: one a GPU, or one on CPU."""
+    """Training workers, each one process of a data-parallel group; 0: one a GPU, or one on CPU. With accumulation they
+    fix the batch of a run; where the cluster carries fewer, these accumulate more."""
     cpus_per_worker: Annotated[float, Ge(0)] = 0
     """CPU cores reserved by a worker, also its number of threads; 0: one, or up to eight beside each GPU."""
     gpus_per_worker: Annotated[float, Ge(0)] = 0
@@ -26,7 +27,7 @@ class ComputeSettings:
     precision: Precision = "auto"
     """Arithmetic of forward and backward; auto: bf16 where the hardware multiplies it faster, else fp32."""
     accumulation: Annotated[int, Ge(1)] = 1
-    """Micro-batches whose gradients make one optimiser step."""
+    """Micro-batches of a worker whose gradients make one optimiser step, when all workers are there."""
     loader_workers: Annotated[int, Ge(0)] = 0
     """Processes a training worker decodes images in; 0: in the worker itself."""
     max_failures: Annotated[int, Ge(0)] = 3

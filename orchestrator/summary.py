@@ -9,7 +9,7 @@ from orchestrator.context import Context, describe, protocol
 from orchestrator.method import Method
 from orchestrator.progress import Progress
 from orchestrator.runfolder import ledger
-from orchestrator.stages import Evaluate, Label, Stage, Translation
+from orchestrator.stages import Evaluate, Label, Stage, Train, Translation
 
 SCHEMA = 1
 
@@ -125,7 +125,16 @@ def _warnings(stages: list[Stage], context: Context) -> list[str]:
         for event in ledger(context.run)
         if event["event"] == "environment"
     ]
+    asked = context.method.compute.workers
     for stage in stages:
+        if isinstance(stage, Train) and (counts := context.results.get(stage.name, {}).get("workers", [])) not in (
+            [],
+            [asked],
+        ):
+            found.append(
+                f"{stage.name}: trained by {', then '.join(map(str, counts))} of {asked} workers; "
+                "the batch stayed the same, the last digits may differ"
+            )
         if isinstance(stage, Label):
             empty = [name for name, share in context.results[stage.name]["selected"].items() if not share]
             if empty:

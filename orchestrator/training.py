@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import shutil
 import threading
 import time
@@ -20,10 +22,12 @@ from domains.transforms import RandomCrop
 from models.pretrained import pretrained_record
 from orchestrator import loop
 from orchestrator.context import Context, protocol
+from orchestrator.elastic import fitting, micro_batches
 from orchestrator.errors import Interrupted, StageFailed, UserError
-from orchestrator.files import read_lines
+from orchestrator.files import read_json, read_lines
 from orchestrator.method import Sizes
 from orchestrator.orphans import release_orphans
+from orchestrator.resources import PATIENCE_S
 from orchestrator.runfolder import CHECKPOINTS
 from orchestrator.settings import ComputeSettings
 from orchestrator.signs import sign
@@ -31,7 +35,6 @@ from orchestrator.stages import TARGET, Train
 from orchestrator.validation import METRIC, Validation
 
 POLL_S = 0.2
-
 FINAL = (
     loop.Diverged,
     StageFailed,
@@ -52,6 +55,7 @@ def run(stage: Train, context: Context) -> dict[str, Any]:
     Raises:
         Interrupted: the user pressed Ctrl-C; a checkpoint was saved first.
         StageFailed: a worker failed more often than `compute.max_failures`.
+        UserError: the cluster has no room for a worker, or the data cannot be used.
     """
     folder = context.folders[stage.name]
     job = make_job(stage, context)
@@ -59,18 +63,24 @@ def run(stage: Train, context: Context) -> dict[str, Any]:
     outcome: dict[str, BaseException] = {}
     ended = threading.Event()
     # Ray Train takes over Ctrl-C in the main thread and would drop the step in hand.
-    threading.Thread(target=_fit, args=(job, outcome, ended), daemon=True).start()
+    threading.Thread(target=_fit, args=(job, context, outcome, ended), daemon=True).start()
     with sign(f"{context.run.name}: {stage.name}"):
         stopped = _follow(ended, folder, job.steps, stage, context)
     (folder / loop.STOP).unlink(missing_ok=True)
     if error := outcome.get("error"):
         cause = _innermost(error)
+        if isinstance(cause, UserError):
+            raise cause
         if isinstance(cause, DataError):
             raise UserError(str(cause)) from error
         raise StageFailed(f"{stage.name}: {type(cause).__name__}: {cause}") from error
     if stopped:
         raise Interrupted
-    return {"steps": job.steps, **_judged(read_lines(folder / "metrics.jsonl"))}
+    return {
+        "steps": job.steps,
+        "workers": read_json(folder / loop.WORKERS),
+        **_judged(read_lines(folder / "metrics.jsonl")),
+    }
 
 
 def make_job(stage: Train, context: Context) -> loop.TrainJob:
@@ -138,7 +148,7 @@ def step_count(stage: Train, sizes: Sizes, compute: ComputeSettings) -> int:
     if settings.steps:
         return settings.steps
     images, batch = (sizes.target, settings.target_batch) if stage.target else (sizes.source, settings.source_batch)
-    return settings.epochs * -(-images // (batch * compute.accumulation * compute.workers))
+    return settings.epochs * -(-images // (batch * micro_batches(compute)))
 
 
 def _judged(lines: list[dict[str, Any]]) -> dict[str, float]:
@@ -147,18 +157,41 @@ def _judged(lines: list[dict[str, Any]]) -> dict[str, float]:
     return {METRIC: found[-1]} if found else {}
 
 
-def _fit(job: loop.TrainJob, outcome: dict[str, BaseException], ended: threading.Event) -> None:
-    """Run the group, and again when it lost a worker: the loop then continues from its newest checkpoint."""
-    for _ in range(job.method.compute.max_failures + 1):
+def _fit(job: loop.TrainJob, context: Context, outcome: dict[str, BaseException], ended: threading.Event) -> None:
+    """Run the group, and again when it lost a worker: the loop then continues from its newest checkpoint.
+
+    Ray waits a while for a lost worker to be replaced; if it is not, the group goes on with fewer.
+    """
+    asked = job.method.compute
+    # Among others its turn comes; alone, those that are there go on.
+    patience, failures, most = math.inf if context.company else PATIENCE_S, 0, asked.workers
+    group: ComputeSettings | None = None
+    while failures <= asked.max_failures:
         outcome.clear()
         try:
-            _fit_once(job)
+            if group is None:
+                group = fitting(asked, most, patience)
+                _say(job.stage.name, group, asked, context)
+            _fit_once(dataclasses.replace(job, method=dataclasses.replace(job.method, compute=group)))
             break
         except BaseException as error:  # handed to the main thread, which raises it
             outcome["error"] = error
-            if isinstance(_innermost(error), FINAL):
+            if group is None or isinstance(_innermost(error), FINAL):
                 break
+            if _came_too_late(error) and group.workers > 1:
+                group, most = None, group.workers - 1
+            else:
+                failures += 1
     ended.set()
+
+
+def _say(stage: str, group: ComputeSettings, asked: ComputeSettings, context: Context) -> None:
+    """Say it where workers are missing."""
+    if group.workers < asked.workers:
+        context.progress.say(
+            f"{stage}: {group.workers} of {asked.workers} workers, with {group.accumulation} micro-batches each: "
+            f"a step still has {micro_batches(asked)}"
+        )
 
 
 def _fit_once(job: loop.TrainJob) -> None:
@@ -220,6 +253,14 @@ def _follow(ended: threading.Event, folder: Path, steps: int, stage: Train, cont
         if lines:
             bar.update(lines[-1]["step"], {})
     return stopped
+
+
+def _came_too_late(error: BaseException) -> bool:
+    """Whether the cluster did not have the group's workers within the time that Ray waits for them."""
+    from ray.train import ControllerError
+    from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+
+    return isinstance(error, ControllerError) and isinstance(error.controller_failure, WorkerGroupStartupTimeoutError)
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -191,8 +191,7 @@ def test_the_documents_are_there_and_hold_commands_and_tables():
     expected = {"README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"}
     expected |= {
         f"docs/{n}.md"
-        for n in ("architecture", "add-a-method", "datasets", "protocols", "reliability", "sweeps", "cluster")
-        for n in ("architecture", "add-a-method", "datasets", "protocols", "reliability", "sweeps", "cluster")
+        for n in ("architecture", "add-a-method", "datasets", "protocols", "reliability", "sweeps", "cluster", "scale")
     }
     assert expected <= TEXTS.keys()
     assert len(COMMANDS) >= 10

@@ -15,10 +15,10 @@ def silent_address() -> str:
 
 
 def test_cluster_with_too_few_cores_is_told_with_both_amounts(desk, tiny, cluster):
-    words = [*tiny(compute__workers=3), "--name", "too large"]
+    words = [*tiny(compute__cpus_per_worker=3), "--name", "too large"]
     printed = desk.start("drsl", *words, env={"RAY_ADDRESS": cluster.address}).ends(2)
     assert "3 CPU needed, 2 free of 2" in printed
-    assert "--compute.workers" in printed
+    assert "--compute.cpus_per_worker" in printed
     assert "Traceback" not in printed
 
 

@@ -56,6 +56,18 @@ def test_cores_are_shared_among_workers_with_gpus(cluster):
     assert resolve(ComputeSettings(workers=2, precision="fp32")).cpus_per_worker == 2.0
 
 
+def test_cores_are_shared_among_the_workers_that_are_there(cluster):
+    cluster({"CPU": 8.0, "GPU": 2.0})
+    found = resolve(ComputeSettings(workers=8, precision="fp32"))
+    assert (found.workers, found.cpus_per_worker) == (8, 4.0)
+
+
+def test_workers_that_do_not_all_fit_are_no_reason_to_refuse(cluster):
+    cluster({"CPU": 2.0})
+    assert resolve(ComputeSettings(workers=3)).workers == 3
+    assert cluster.slept() == 0
+
+
 def test_what_is_set_stays(cluster):
     cluster({"CPU": 16.0, "GPU": 2.0})
     asked = ComputeSettings(
@@ -72,11 +84,11 @@ def test_less_than_one_core_still_makes_a_task(cluster):
 def test_impossible_request_is_refused_at_once_with_both_amounts(cluster):
     cluster({"CPU": 2.0})
     with pytest.raises(UserError) as caught:
-        resolve(ComputeSettings(workers=2, cpus_per_worker=2, gpus_per_worker=1))
+        resolve(ComputeSettings(workers=2, cpus_per_worker=4, gpus_per_worker=1))
     message = str(caught.value)
     assert "4 CPU needed, 2 free of 2" in message
-    assert "2 GPU needed, 0 free of 0" in message
-    assert "--compute.workers" in message
+    assert "1 GPU needed, 0 free of 0" in message
+    assert "--compute.cpus_per_worker" in message
     assert cluster.slept() == 0
 
 

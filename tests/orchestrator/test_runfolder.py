@@ -30,7 +30,7 @@ from orchestrator.runfolder import (
     runs_at,
 )
 from orchestrator.runner import _fingerprints
-from orchestrator.settings import ProtocolSettings
+from orchestrator.settings import ComputeSettings, ProtocolSettings
 from pipelines.drsl import PRESETS, Drsl
 
 RESULT = {"miou": 0.5, "iou": {"road": 0.9, "sky": None}}
@@ -317,7 +317,7 @@ def fingerprints(method: Drsl) -> dict[str, str]:
     return _fingerprints(method.stages(Sizes(source=8, target=8, classes=12)), method)
 
 
-TWICE = dataclasses.replace(PRESETS["toy"](), pretrain="joint")
+TWICE = dataclasses.replace(PRESETS["toy"](), pretrain="joint", compute=ComputeSettings(workers=1))
 """With a source training of its own for the head: the longest stage graph."""
 
 
@@ -440,3 +440,9 @@ def test_number_of_panels_decides_the_panels_alone():
 )
 def test_what_decides_no_outcome_is_in_no_fingerprint(name, value):
     assert changed(**{name: value}) == set()
+
+
+def test_who_shares_the_micro_batches_of_a_step_decides_no_outcome():
+    shared = _replaced(TWICE, ["compute", "workers"], 4)
+    accumulated = _replaced(TWICE, ["compute", "accumulation"], 4)
+    assert fingerprints(shared) == fingerprints(accumulated)

@@ -15,7 +15,7 @@ from domains.settings import DomainSettings
 from orchestrator.context import Context, open_domains
 from orchestrator.progress import Progress
 from orchestrator.runfolder import RunFolder
-from orchestrator.settings import ProtocolSettings
+from orchestrator.settings import ComputeSettings, ProtocolSettings
 from orchestrator.stages import Evaluate, Label, Stage
 from orchestrator.summary import build_summary, config_of, show_result, show_summary
 from pipelines.drsl import PRESETS
@@ -136,6 +136,17 @@ def test_class_without_any_pseudo_label_is_warned_of(share, context):
     context.results["label-1"]["selected"] |= {"road": share, "sky": share}
     (warning,) = summary_of(context)["warnings"]
     assert warning == "label-1: no pixel was labelled as road, sky"
+
+
+def test_workers_that_were_missing_for_a_while_are_told(context):
+    method = dataclasses.replace(context.method, compute=ComputeSettings(workers=4))
+    context = dataclasses.replace(context, method=method)
+    context.results["source"]["workers"] = [4]
+    context.results["adapt-0"]["workers"] = [4, 2]
+    (warning,) = summary_of(context)["warnings"]
+    assert warning == (
+        "adapt-0: trained by 4, then 2 of 4 workers; the batch stayed the same, the last digits may differ"
+    )
 
 
 def test_collapse_of_a_class_is_warned_of(context):
