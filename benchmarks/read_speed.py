@@ -22,10 +22,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from PIL import Image
 
-from domains.arrow_domain import ArrowReader, DomainManifest, Row, write_domain, write_images
+from domains.arrow_domain import ArrowReader, DomainManifest, Row, write_images
 from domains.registry import open_reader
 from domains.samples import Reader
 from domains.settings import DomainSettings
+from domains.store import write_store_manifest
 from domains.toycity import ToyCity
 
 
@@ -47,7 +48,9 @@ def store(reader: Reader, folder: Path, encoding: str) -> ArrowReader:
     rows = (Row(reader.ids[k], k, reader.image(k), reader.label(k)) for k in range(len(reader)))
     path = folder / "images-00000.arrow"
     digest = write_images(path, rows, "raw" if encoding == "raw" else "jpeg", 95, {}, labelled=True)
-    write_domain(folder, DomainManifest(len(reader), True, reader.space.to_json(), encoding, {path.name: digest}))
+    write_store_manifest(
+        folder, DomainManifest(len(reader), True, reader.space.to_json(), encoding, {path.name: digest})
+    )
     return ArrowReader(folder)
 
 
@@ -83,7 +86,7 @@ def main() -> None:
             for index in order.sample(range(len(files)), len(files)):
                 for name, reader in order.sample(list(names.items()), len(names)):
                     start = time.thread_time()
-                    reader.image(index), reader.label(index)
+                    reader.sample(index)
                     spent[name].append(1000 * (time.thread_time() - start))
         base = statistics.median(spent[next(iter(names))])
         print(f"{len(files)} images of {size[0]}x{size[1]}, {options.rounds} rounds, one thread\n")
