@@ -86,7 +86,8 @@ def main() -> None:
             for index in order.sample(range(len(files)), len(files)):
                 for name, reader in order.sample(list(names.items()), len(names)):
                     start = time.thread_time()
-                    reader.sample(index)
+                    reader.image(index)
+                    reader.label(index)
                     spent[name].append(1000 * (time.thread_time() - start))
         base = statistics.median(spent[next(iter(names))])
         print(f"{len(files)} images of {size[0]}x{size[1]}, {options.rounds} rounds, one thread\n")
