@@ -16,6 +16,8 @@ def release_orphans() -> None:
     from ray.util import remove_placement_group
     from ray.util.placement_group import PlacementGroup
 
+    if not ray.is_initialized():  # asking would start one
+        return
     job = ray.get_runtime_context().get_job_id()
     for record in state._connect_and_get_accessor().get_placement_group_table():
         group = PlacementGroupTableData.FromString(record)
