@@ -7,7 +7,6 @@ import re
 
 import pytest
 
-from orchestrator.tables import slug
 from pipelines.structure import Structure
 
 
@@ -57,19 +56,3 @@ def test_same_sweep_again_repeats_nothing(desk, words, printed):
     again = desk.start("structure", *words).ends()
     assert again.count("adapt: done before") == 4
     assert (desk.runs / "levels" / "table.md").read_text() == before
-
-
-def test_quality_of_pseudo_labels_is_a_table_of_its_own(desk, tiny):
-    given = tiny(pretrain="frozen_backbone", pseudo__rounds=1, source__steps=2, adapt__steps=2)
-    pairs = zip(given[::2], given[1::2], strict=True)
-    words = [word for pair in pairs if pair[0] != "--loss.consistency" for word in pair]  # which the arms decide
-    desk.start("drsl", "sweep", "table7", *words, "--seeds", "1", "--name", "quality").ends()
-    folder = desk.runs / "quality"
-    content = json.loads((folder / "table.json").read_text())
-    for arm, ((measured,),) in content["rounds"].items():
-        summary = json.loads((folder / f"{slug(arm)}-0" / "summary.json").read_text())
-        (expected,) = summary["rounds"]
-        assert measured == {name: expected[name] for name in measured}
-        assert 0 <= measured["pseudo_label_miou"] <= 1
-    rows = [line.split("|") for line in (folder / "table.md").read_text().splitlines() if "MMDL |" in line]
-    assert [(row[1].strip(), row[5].strip()) for row in rows] == [("without MMDL", "73.9"), ("with MMDL", "73.9")]
