@@ -57,10 +57,11 @@ def test_one_image_is_labelled_and_one_step_of_adaptation_is_taken_at_full_size(
     assert label.shape == (512, 1024)
     assert (label != IGNORE).all()
 
-    # One step of DRSL+, an image of each domain, at the crop of the preset.
-    feed = Feed(Labelled(source), PseudoLabelled(images, labels), RandomCrop(method.augment), (1, 1), (0, "adapt-0"))
+    # One step of DRSL+, an image of each domain, twice as wide as the crop of the preset: the largest of the papers'.
+    crop = RandomCrop(replace(method.augment, crop_height=512, crop_width=1024))
+    feed = Feed(Labelled(source), PseudoLabelled(images, labels), crop, (1, 1), (0, "adapt-0"))
     batch = feed[0].to(torch.device("cpu"))
-    assert batch.source.image.shape == (1, 3, 512, 512)
+    assert batch.source.image.shape == (1, 3, 512, 1024)
     for network in networks.values():
         set_train_mode(network, method.adapt.batchnorm, method.adapt.affine)
     before = {name: [p.detach().clone() for p in net.parameters()] for name, net in networks.items()}
