@@ -25,6 +25,9 @@ from orchestrator.config import flatten
 from orchestrator.method import Method
 from pipelines.drsl import Drsl
 
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = Path(__file__).parents[1]
 WHOLE_RUNS = ("cluster", "end_to_end", "faults")
 PATIENCE_S = 500

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +76,7 @@ def nodes(desk) -> Iterator[Nodes]:
 
 @pytest.fixture(scope="module")
 def words(tiny) -> list[str]:
-    return tiny(Cbst, **PLAIN, compute__workers=2, compute__tasks=8, source__steps=60, adapt__steps=8)
+    return tiny(Cbst, **PLAIN, compute__workers=2, compute__tasks=8, adapt__steps=8)
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +134,7 @@ def changing(desk, nodes, words, hunted) -> Story:
     env = {"RAY_ADDRESS": nodes.address, "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "6"}
     command = desk.start("cbst", *words, "--name", run.name, env=env)
     command.until(lambda: steps_saved(run, "source"))
-    while "stopping: " not in command.printed and command.process.poll() is None:  # once, the first was not heard
-        command.interrupt()
-        time.sleep(2)
+    command.interrupt()
     first = command.ends(130)
     nodes.add()
     command = desk.start("cbst", *words, "--name", run.name, env=env)

@@ -12,12 +12,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-import ray
 from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from orchestrator.files import read_json, read_lines
-from orchestrator.signs import sign
 from orchestrator.trackers.follower import numbers
 
 STAGE = "04-adapt-0"
@@ -161,18 +159,3 @@ def test_tensorboard_has_the_same_curves_without_being_asked_for(again, run):
     shown = {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
     assert {name: shown[name] for name in logged(run)} == logged(run)
     assert "panel-0/adapted" in events.Tags()["images"]
-
-
-def test_ray_lists_a_stage_that_trains_by_its_name(cluster, monkeypatch):
-    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-    ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
-    try:
-        with sign("tracked: adapt-0"):
-            assert "tracked: adapt-0" in ray.util.list_named_actors()
-        with sign("tracked: adapt-0"):  # also where the one before is not gone yet
-            pass
-        monkeypatch.delenv("RAY_ADDRESS")
-        with sign("alone: adapt-0"):
-            assert "alone: adapt-0" not in ray.util.list_named_actors()
-    finally:
-        ray.shutdown()

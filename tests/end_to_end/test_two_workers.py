@@ -22,6 +22,7 @@ from orchestrator.config import read_file, read_settings
 from orchestrator.context import Context, open_domains
 from orchestrator.progress import Progress
 from orchestrator.settings import ComputeSettings
+from orchestrator.signs import sign
 from pipelines.drsl import Drsl
 
 WEIGHTS = ("model/model.safetensors", "networks/mmdl.safetensors")
@@ -142,3 +143,14 @@ def test_group_that_loses_a_worker_ends_with_the_same_bits(pair, adapt, cluster,
     assert len(killed) == 1
     for name in (*WEIGHTS, "metrics.jsonl"):
         assert (folder / name).read_bytes() == (pair / name).read_bytes()
+
+
+def test_ray_lists_a_stage_that_trains_by_its_name(cluster, connected, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    with sign("tracked: adapt-0"):
+        assert "tracked: adapt-0" in ray.util.list_named_actors()
+    with sign("tracked: adapt-0"):  # also where the one before is not gone yet
+        pass
+    monkeypatch.delenv("RAY_ADDRESS")
+    with sign("alone: adapt-0"):
+        assert "alone: adapt-0" not in ray.util.list_named_actors()
