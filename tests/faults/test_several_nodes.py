@@ -1,7 +1,4 @@
-"""Several nodes are one machine: a run trains and labels across them, and nodes that come and go cost no result.
-
-Last of all: asking Ray of the state of another cluster spoils this process for later drivers of its own.
-"""
+"""Several nodes are one machine: a run trains and labels across them, and nodes that come and go cost no result."""
 
 from __future__ import annotations
 
