@@ -59,6 +59,9 @@ def prepare() -> Path:
     if os.environ.get("RAY_ADDRESS"):
         # A running cluster decides on its own authentication.
         del defaults["RAY_AUTH_MODE"], defaults["RAY_AUTH_TOKEN"]
+    else:
+        # One process less for each stage: nobody announces that this machine will be taken away.
+        defaults["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     if path := os.environ.get("PYTHONPATH"):

@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import contextlib
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ import psutil
 import pytest
 import torch
 
+from domains.arrow import sha256_of
 from orchestrator.config import flatten
 from orchestrator.method import Method
 from pipelines.drsl import Drsl
@@ -103,6 +105,22 @@ def _environment() -> Iterator[None]:
 
 def flags(settings: Mapping[str, object]) -> list[str]:
     return [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+
+
+def digests(run: Path) -> dict[str, str]:
+    """All that a run is judged by: weights of every network, labels and translations, evaluations and metrics."""
+    patterns = ("metrics.jsonl", "*/*.safetensors", "stages/*/*.arrow", "stages/*/evaluation.json")
+    patterns += ("stages/*/*.safetensors", "stages/*/*/*.safetensors")
+    paths = sorted(path for pattern in patterns for path in run.glob(pattern))
+    return {str(path.relative_to(run)): sha256_of(path) for path in paths}
+
+
+def end(processes: list[psutil.Process]) -> None:
+    """Kill processes, of which some may be gone by themselves, and see them gone."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes)
 
 
 class Command:
@@ -254,7 +272,4 @@ def cluster(desk: Desk) -> Iterator[Cluster]:
     head.until(lambda: "--address='" in head.printed and "started" in head.printed)
     cluster = Cluster(head.printed.split("--address='")[1].split("'")[0], head)
     yield cluster
-    processes = cluster.processes()
-    for process in processes:
-        process.kill()
-    psutil.wait_procs(processes)
+    end(cluster.processes())

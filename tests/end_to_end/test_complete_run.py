@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -13,16 +12,13 @@ import pytest
 import torch
 import yaml
 
+from domains.arrow import sha256_of
 from domains.labels import SPACES
 from domains.shards import PseudoLabels, verify
 from domains.toycity import ToyCity
 from models.weights import load_model
 
 STAGES = ("source", "source-only", "source-mmdl", "label-0", "adapt-0", "evaluate-0", "panels")
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def records(path: Path) -> list[dict]:
@@ -131,7 +127,7 @@ def test_every_shard_opens_with_datasets_and_matches_the_manifest(finished):
     folder = finished.folder / "stages" / "03-label-0"
     manifest = json.loads((folder / "manifest.json").read_text())
     shards = sorted(folder.glob("labels-*.arrow"))
-    assert manifest["shards"] == {path.name: digest(path) for path in shards}
+    assert manifest["shards"] == {path.name: sha256_of(path) for path in shards}
     assert len(shards) == 3
     assert verify(folder) == []
     rows = [row for path in shards for row in datasets.Dataset.from_file(str(path))]
@@ -173,11 +169,11 @@ def test_nothing_is_left_outside_the_run_folder(finished, desk):
 def test_same_command_again_does_nothing_but_say_so(finished, desk):
     stages = times_below(finished.folder / "stages")
     names = ("summary.json", "metrics.jsonl", "config.yaml", "ledger.jsonl", "model/model.safetensors")
-    before = {name: digest(finished.folder / name) for name in names}
+    before = {name: sha256_of(finished.folder / name) for name in names}
     printed = desk.start("drsl", *finished.words).ends()
     assert [f"{name}: done before" for name in STAGES] == [line for line in printed.splitlines() if "done" in line]
     assert times_below(finished.folder / "stages") == stages
-    assert {name: digest(finished.folder / name) for name in names} == before
+    assert {name: sha256_of(finished.folder / name) for name in names} == before
 
 
 def test_recorded_config_repeats_the_run_bit_for_bit(finished, desk):
@@ -186,4 +182,4 @@ def test_recorded_config_repeats_the_run_bit_for_bit(finished, desk):
     assert yaml.safe_load((first / "config.yaml").read_text()) == yaml.safe_load((second / "config.yaml").read_text())
     names = ["model/model.safetensors", "metrics.jsonl"]
     names += [str(path.relative_to(first)) for path in sorted(first.glob("stages/*/labels-*.arrow"))]
-    assert {name: digest(second / name) for name in names} == {name: digest(first / name) for name in names}
+    assert {name: sha256_of(second / name) for name in names} == {name: sha256_of(first / name) for name in names}

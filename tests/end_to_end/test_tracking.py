@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import signal
@@ -17,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from orchestrator.files import read_json, read_lines
 from orchestrator.trackers.follower import numbers
+from tests.conftest import digests
 
 STAGE = "04-adapt-0"
 
@@ -52,11 +52,6 @@ class Server:
                 return answer.status == 200
         except OSError:
             return False
-
-
-def digests(run: Path) -> dict[str, str]:
-    paths = [*run.glob("model/model.safetensors"), run / "metrics.jsonl", *run.glob("stages/*/evaluation.json")]
-    return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def logged(run: Path) -> dict[str, list[tuple[int, float]]]:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 
 from models.weights import load_model
 from pipelines.adaptsegnet import AdaptSegNet
-
-
-def digests(run: Path) -> dict[str, str]:
-    """Weights of every network of every stage, and the metrics."""
-    patterns = ("model/model.safetensors", "metrics.jsonl", "stages/*/*/*.safetensors")
-    paths = sorted(path for pattern in patterns for path in run.glob(pattern))
-    return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+from tests.conftest import digests, end
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +53,7 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(desk, words, undisturbed
     again = [*words, "--name", run.name]
     command = desk.start("adaptsegnet", *again)
     command.until(lambda: list(run.glob("stages/*-adapt/checkpoints/step-*/COMPLETE")))
-    orphans = command.kill()
-    for orphan in orphans:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            orphan.kill()
-    psutil.wait_procs(orphans)
+    end(command.kill())
     assert not (run / "summary.json").exists()
     printed = desk.start("adaptsegnet", *again).ends()
     assert "adapt: continuing from step" in printed

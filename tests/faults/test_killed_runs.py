@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import shlex
 from dataclasses import dataclass
@@ -12,15 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def digests(run: Path) -> dict[str, str]:
-    """All that a run is judged by: weights of every stage, pseudo-labels and metrics."""
-    patterns = ("model/model.safetensors", "metrics.jsonl", "stages/*/labels-*.arrow", "stages/*/*/*.safetensors")
-    return {str(path.relative_to(run)): digest(path) for pattern in patterns for path in sorted(run.glob(pattern))}
+from tests.conftest import digests, end
 
 
 def steps_saved(run: Path, stage: str) -> list[int]:
@@ -58,11 +48,7 @@ def killed_in_training(desk, run, words):
     """All at once, as when the machine loses power."""
     command = desk.start("drsl", *words)
     command.until(lambda: steps_saved(run, "source"))
-    orphans = command.kill()
-    for orphan in orphans:  # left alone, the worker would train on for a while
-        with contextlib.suppress(psutil.NoSuchProcess):
-            orphan.kill()
-    psutil.wait_procs(orphans)
+    end(command.kill())  # left alone, the worker would train on for a while
     return Sitting(command.printed, steps_saved(run, "source"), events(run, "source"))
 
 

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.conftest import SEARCHED_LRS
+from domains.arrow import sha256_of
+from tests.conftest import SEARCHED_LRS, end
 
 
 def contents(folder: Path) -> dict[str, str]:
     """All of a finished trial but the log and the curves that every sitting writes anew."""
     sittings = ("log.txt", ".lock", "tensorboard")
     files = (path for path in folder.rglob("*") if path.is_file() and not {*path.parts} & {*sittings})
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def end(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(processes)
+    return {str(path.relative_to(folder)): sha256_of(path) for path in files}
 
 
 def trials_of(command) -> list[psutil.Process]:

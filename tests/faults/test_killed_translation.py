@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 from pathlib import Path
 
-import psutil
 import pytest
 from datasets import Dataset
 
 from pipelines.translate import Translate
-
-
-def digests(run: Path) -> dict[str, str]:
-    """Weights of every network, translated images, and the metrics."""
-    patterns = ("metrics.jsonl", "stages/*/*/*.safetensors", "stages/*/*.arrow", "stages/*/manifest.json")
-    paths = sorted(path for pattern in patterns for path in run.glob(pattern))
-    return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+from tests.conftest import digests, end
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +48,7 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(desk, words, undisturbed
     command = desk.start("translate", *again)
     # By step 4 the pools, of two images each, are full and draw.
     command.until(lambda: list(run.glob("stages/*-translator/checkpoints/step-00000004/COMPLETE")))
-    orphans = command.kill()
-    for orphan in orphans:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            orphan.kill()
-    psutil.wait_procs(orphans)
+    end(command.kill())
     assert not (run / "summary.json").exists()
     printed = desk.start("translate", *again).ends()
     assert "translator: continuing from step" in printed

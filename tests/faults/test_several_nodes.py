@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from safetensors.torch import load_file
 
 from pipelines.cbst import Cbst
 from pipelines.source_only import SourceOnly
+from tests.conftest import digests
 from tests.faults.nodes import Nodes
 
 SCORE = "label-0: score"
@@ -49,13 +49,6 @@ class Story:
     def weights(self, stage: str) -> dict[str, torch.Tensor]:
         (path,) = self.run.glob(f"stages/*-{stage}/model/model.safetensors")
         return load_file(path)
-
-
-def digests(run: Path) -> dict[str, str]:
-    """Weights of every stage, pseudo-labels and metrics."""
-    patterns = ("metrics.jsonl", "stages/*/labels-*.arrow", "stages/*/model/*.safetensors")
-    paths = sorted(path for pattern in patterns for path in run.glob(pattern))
-    return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def steps_saved(run: Path, stage: str) -> list[Path]:

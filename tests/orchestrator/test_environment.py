@@ -18,12 +18,8 @@ def scratch_root(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(environment, "LONGEST_TEMP", 1000)
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "HF_HOME", "HF_HUB_CACHE", "RAY_ADDRESS", "MPLCONFIGDIR"):
-        monkeypatch.setenv(name, "set")
-        monkeypatch.delenv(name)
-    saved = dict(os.environ)
-    yield tmp_path
-    for name in set(os.environ) - set(saved):
-        del os.environ[name]
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
 
 
 def test_every_cache_lies_in_one_scratch_folder(scratch_root):
@@ -52,12 +48,14 @@ def test_private_cluster_has_a_token_of_its_own_and_a_joined_one_decides_itself(
     environment.prepare()
     assert os.environ["RAY_AUTH_MODE"] == "token"
     assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
-    monkeypatch.delenv("RAY_AUTH_TOKEN")
-    monkeypatch.delenv("RAY_AUTH_MODE")
+    assert os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] == "0"
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"):
+        monkeypatch.delenv(name)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     environment.prepare()
     assert "RAY_AUTH_TOKEN" not in os.environ
     assert "RAY_AUTH_MODE" not in os.environ
+    assert "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER" not in os.environ
 
 
 def test_what_the_user_set_stays(scratch_root, monkeypatch):
