@@ -60,8 +60,7 @@ def carry_out(
     plan = Plan(base, home.path, tuple(reuse), flags.objective, chosen(flags.track), environment())
     home.adopt_config({**config_of(base), "search": _described(axes, flags)}, flags.allow_change)
     progress.say(f"searching {', '.join(axis.setting for axis in axes)}; trials at a time: {at_once}")
-    count = 1 if all(axis.kind == "grid" for axis in axes) else flags.trials
-    with progress.bar("trials", count * _grid(axes), unit="trial") as bar:
+    with progress.bar("trials", _draws(axes, flags) * _grid(axes), unit="trial") as bar:
         done = itertools.count(1)
 
         def told(trial: TuneTrial, what: str) -> None:
@@ -108,7 +107,7 @@ def _tuner(plan: Plan, axes: Sequence[Axis], flags: SearchFlags, at_once: int) -
         tune_config=tune.TuneConfig(
             search_alg=_algorithm(flags, plan.base.seed, at_once),
             scheduler=_scheduler(flags, plan),
-            num_samples=1 if all(axis.kind == "grid" for axis in axes) else flags.trials,
+            num_samples=_draws(axes, flags),
             trial_name_creator=lambda trial: plan.run_folder(trial.config).name,
             trial_dirname_creator=lambda trial: plan.run_folder(trial.config).name,
         ),
@@ -139,11 +138,14 @@ def _scheduler(flags: SearchFlags, plan: Plan) -> TrialScheduler:
     return Halving(REPORT, OBJECTIVE, flags.reduction, lambda trial: reports_of(plan.run_folder(trial.config)))
 
 
+def _draws(axes: Sequence[Axis], flags: SearchFlags) -> int:
+    """How often what is drawn at random is drawn for each point of the grid."""
+    return 1 if all(axis.kind == "grid" for axis in axes) else flags.trials
+
+
 def _grid(axes: Sequence[Axis]) -> int:
-    total = 1
-    for axis in axes:
-        total *= len(axis.values) if axis.kind == "grid" else 1
-    return total
+    """Points of the grid."""
+    return math.prod(len(axis.values) for axis in axes if axis.kind == "grid")
 
 
 def _described(axes: Sequence[Axis], flags: SearchFlags) -> dict[str, Any]:

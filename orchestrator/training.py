@@ -1,17 +1,13 @@
-"""Run a training stage: start a Ray Train group, follow its log, pass on a request to stop."""
+"""Run a training stage: a group of workers, again where it lost one; follow its log, pass on a request to stop."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
-import shutil
 import threading
-import time
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from domains.errors import DataError
 from domains.feed import Feed, Mining
@@ -25,28 +21,15 @@ from orchestrator.context import Context, protocol
 from orchestrator.elastic import fitting, micro_batches
 from orchestrator.errors import Interrupted, StageFailed, UserError
 from orchestrator.files import read_json, read_lines
+from orchestrator.group import FINAL, came_too_late, innermost, train
 from orchestrator.method import Sizes
-from orchestrator.orphans import release_orphans
 from orchestrator.resources import PATIENCE_S
-from orchestrator.runfolder import CHECKPOINTS
 from orchestrator.settings import ComputeSettings
 from orchestrator.signs import sign
 from orchestrator.stages import TARGET, Train
 from orchestrator.validation import METRIC, Validation
 
 POLL_S = 0.2
-FINAL = (
-    loop.Diverged,
-    StageFailed,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ImportError,
-    AssertionError,
-    torch.OutOfMemoryError,
-)
-"""Errors that would come again: the stage stops at once. Any other, such as a lost process, is worth another try."""
 
 
 def run(stage: Train, context: Context) -> dict[str, Any]:
@@ -68,7 +51,7 @@ def run(stage: Train, context: Context) -> dict[str, Any]:
         stopped = _follow(ended, folder, job.steps, stage, context)
     (folder / loop.STOP).unlink(missing_ok=True)
     if error := outcome.get("error"):
-        cause = _innermost(error)
+        cause = innermost(error)
         if isinstance(cause, UserError):
             raise cause
         if isinstance(cause, DataError):
@@ -172,13 +155,13 @@ def _fit(job: loop.TrainJob, context: Context, outcome: dict[str, BaseException]
             if group is None:
                 group = fitting(asked, most, patience)
                 _say(job.stage.name, group, asked, context)
-            _fit_once(dataclasses.replace(job, method=dataclasses.replace(job.method, compute=group)))
+            train(dataclasses.replace(job, method=dataclasses.replace(job.method, compute=group)))
             break
         except BaseException as error:  # handed to the main thread, which raises it
             outcome["error"] = error
-            if group is None or isinstance(_innermost(error), FINAL):
+            if group is None or isinstance(innermost(error), FINAL):
                 break
-            if _came_too_late(error) and group.workers > 1:
+            if came_too_late(error) and group.workers > 1:
                 group, most = None, group.workers - 1
             else:
                 failures += 1
@@ -192,35 +175,6 @@ def _say(stage: str, group: ComputeSettings, asked: ComputeSettings, context: Co
             f"{stage}: {group.workers} of {asked.workers} workers, with {group.accumulation} micro-batches each: "
             f"a step still has {micro_batches(asked)}"
         )
-
-
-def _fit_once(job: loop.TrainJob) -> None:
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
-    release_orphans()
-    compute = job.method.compute
-    resources = {"CPU": compute.cpus_per_worker}
-    if compute.gpus_per_worker:
-        resources["GPU"] = compute.gpus_per_worker
-    # Ray's own record of the run decides nothing here: it has a name of its own each time and is removed at the end.
-    # Checkpoints and resuming are those of `orchestrator.checkpoints`.
-    records = job.folder / CHECKPOINTS / ".ray"
-    try:
-        TorchTrainer(
-            loop.train_worker,
-            train_loop_config={"job": job},
-            scaling_config=ScalingConfig(
-                num_workers=compute.workers, use_gpu=compute.gpus_per_worker > 0, resources_per_worker=resources
-            ),
-            run_config=RunConfig(
-                name=f"{job.folder.parents[1].name}-{job.stage.name}-{time.time_ns()}",
-                storage_path=str(records),
-                failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
-            ),
-        ).fit()
-    finally:
-        shutil.rmtree(records, ignore_errors=True)
 
 
 def _follow(ended: threading.Event, folder: Path, steps: int, stage: Train, context: Context) -> bool:
@@ -253,24 +207,3 @@ def _follow(ended: threading.Event, folder: Path, steps: int, stage: Train, cont
         if lines:
             bar.update(lines[-1]["step"], {})
     return stopped
-
-
-def _came_too_late(error: BaseException) -> bool:
-    """Whether the cluster did not have the group's workers within the time that Ray waits for them."""
-    from ray.train import ControllerError
-    from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
-
-    return isinstance(error, ControllerError) and isinstance(error.controller_failure, WorkerGroupStartupTimeoutError)
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """The exception at the bottom of Ray's wrappers."""
-    from ray.train import WorkerGroupError
-
-    if isinstance(error, WorkerGroupError) and error.worker_failures:
-        causes = [_innermost(failure) for failure in error.worker_failures.values()]
-        # Where one worker meets an error, the others may fail for having lost it.
-        return next((cause for cause in causes if isinstance(cause, FINAL)), causes[0])
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error

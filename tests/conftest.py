@@ -31,7 +31,7 @@ from pipelines.drsl import Drsl
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
-WHOLE_RUNS = ("cluster", "end_to_end", "faults")
+WHOLE_RUNS = ("faults", "cluster", "end_to_end")
 PATIENCE_S = 500
 """Until something is given up that a busy machine merely delays."""
 
@@ -82,8 +82,18 @@ TINY = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Unit tests first: what fails in one of them explains what fails in a whole run."""
-    items.sort(key=lambda item: item.path.parent.name in WHOLE_RUNS)
+    """Unit tests first: what fails in one of them explains what fails in a whole run. Then the longest whole runs.
+
+    Each process of the tests takes a file at a time, or all files that look at one run, so that it is made once.
+    """
+    order = {name: number for number, name in enumerate(WHOLE_RUNS, start=1)}
+    items.sort(key=lambda item: order.get(item.path.parent.name, 0))
+    used: dict[Path, set[str]] = {}
+    for item in items:
+        used.setdefault(item.path, set()).update(getattr(item, "fixturenames", ()))
+    for item in items:
+        shared = [name for name in ("finished", "searched") if name in used[item.path]]
+        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.nodeid.split("::")[0]))
 
 
 @pytest.fixture(autouse=True, scope="session")

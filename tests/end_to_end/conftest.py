@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -32,7 +31,6 @@ def upsample() -> Callable[[np.ndarray, tuple[int, int]], np.ndarray]:
 @pytest.fixture
 def call(cluster, monkeypatch, capfd):
     """Run a command in this process on the running cluster; returns its exit code and what it printed."""
-    kept = dict(os.environ)
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
 
     def run(*words: object) -> tuple[int, str, str]:
@@ -44,5 +42,3 @@ def call(cluster, monkeypatch, capfd):
 
     yield run
     logging.disable(logging.NOTSET)
-    os.environ.clear()
-    os.environ.update(kept)
