@@ -11,7 +11,7 @@ test: $(INSTALLED)
 	$(ENV)/bin/ruff check .
 	$(ENV)/bin/ruff format --check .
 	$(ENV)/bin/basedpyright
-	$(ENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(ENV)/bin/python -m pytest
 
 # The constraints pin every package, so that what was tested is what is installed. No cache is left in the home folder.
 $(INSTALLED): pyproject.toml constraints.txt

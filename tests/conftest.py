@@ -26,12 +26,13 @@ from domains.arrow import sha256_of
 from orchestrator.config import flatten
 from orchestrator.method import Method
 from pipelines.drsl import Drsl
+from tests import one_process
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so would all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
-WHOLE_RUNS = ("faults", "cluster", "end_to_end")
+WHOLE_RUNS = ("cluster", "end_to_end", "faults")
 PATIENCE_S = 500
 """Until something is given up that a busy machine merely delays."""
 
@@ -82,18 +83,8 @@ TINY = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Unit tests first: what fails in one of them explains what fails in a whole run. Then the longest whole runs.
-
-    Each process of the tests takes a file at a time, or all files that look at one run, so that it is made once.
-    """
-    order = {name: number for number, name in enumerate(WHOLE_RUNS, start=1)}
-    items.sort(key=lambda item: order.get(item.path.parent.name, 0))
-    used: dict[Path, set[str]] = {}
-    for item in items:
-        used.setdefault(item.path, set()).update(getattr(item, "fixturenames", ()))
-    for item in items:
-        shared = [name for name in ("finished", "searched") if name in used[item.path]]
-        item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.nodeid.split("::")[0]))
+    """Unit tests first: what fails in one of them explains what fails in a whole run."""
+    items.sort(key=lambda item: item.path.parent.name in WHOLE_RUNS)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -202,6 +193,10 @@ class Desk:
     def start(self, pipeline: str, *words: str, env: Mapping[str, str] | None = None) -> Command:
         script = str(ROOT / "pipelines" / f"{pipeline}.py")
         return Command([sys.executable, script, *words], self.work, {**self.env, **(env or {})})
+
+    def carry_out(self, pipeline: str, *words: str) -> str:
+        """The same without Ray, in this process (`tests.one_process`); returns what it printed."""
+        return one_process.carry_out(pipeline, words, self.work)
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,7 @@ def test_what_is_printed_has_the_stages_at_full_length_and_what_they_take(toy):
 def test_a_full_size_preset_is_tried_without_its_data_and_weights(desk):
     before = left(desk)
     words = [word for name, value in SMALL.items() for word in (f"--{name}", str(value))]
-    printed = desk.start("drsl", "--preset", "gta5-cityscapes", "--root", "data", "--dry_run", *words).ends()
+    printed = desk.carry_out("drsl", "--preset", "gta5-cityscapes", "--root", "data", "--dry_run", *words)
     assert "24,966 images" in printed
     assert "drawn images stand in" in printed
     assert "which the run itself refuses" in printed

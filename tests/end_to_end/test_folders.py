@@ -76,7 +76,7 @@ def test_truncated_target_image_is_named_and_what_was_done_is_kept(desk, words, 
 
 
 def test_mended_folders_make_a_complete_run(desk, words):
-    printed = desk.start("drsl", *words).ends()
+    printed = desk.carry_out("drsl", *words)
     assert "source: done before" in printed
     summary = json.loads((desk.runs / "own folders" / "summary.json").read_text())
     assert 0 <= summary["adapted"]["miou"] <= 1

@@ -13,7 +13,7 @@ def oracle(desk, tiny):
     words = tiny(pair__source__style="street", source__steps=4)
     pairs = zip(words[::2], words[1::2], strict=True)
     kept = [word for pair in pairs if pair[0].removeprefix("--").startswith(own) for word in pair]
-    printed = desk.start("oracle", *kept).ends()
+    printed = desk.carry_out("oracle", *kept)
     return desk.runs / "oracle-toy-0", printed
 
 

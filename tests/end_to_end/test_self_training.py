@@ -23,6 +23,7 @@ from orchestrator.context import open_domains
 from orchestrator.inference import Predictor
 from pipelines.cbst import Cbst
 from pipelines.drsl import Drsl
+from tests.conftest import digests
 
 CLOSE = 3e-3
 """A bin of the histogram of confidences, in log-probability: what the choice of thresholds rounds."""
@@ -33,7 +34,7 @@ def run(desk, tiny, finished):
     """Two rounds of self-training on the finished run's source network."""
     changes = {f"loss__{name}": 0 for name in ("triplet", "mixture", "consistency")}
     words = tiny(**changes, pseudo__rounds=2, adapt__steps=4)
-    printed = desk.start("drsl", *words, "--name", "cbst", "--reuse", str(finished.folder)).ends()
+    printed = desk.carry_out("drsl", *words, "--name", "cbst", "--reuse", str(finished.folder))
     for stage in ("source", "source-only", "label-0"):
         assert f"{stage}: taken over from" in printed
     return desk.runs / "cbst"
@@ -115,9 +116,8 @@ def test_adaptation_is_plain_training_on_both_domains(run, settings):
 
 def test_the_pipeline_of_that_name_comes_out_the_same_bit_for_bit(desk, tiny, finished, run):
     words = tiny(Cbst, pseudo__rounds=2, adapt__steps=4)
-    printed = desk.start("cbst", *words, "--name", "by-its-name", "--reuse", str(finished.folder)).ends()
+    printed = desk.carry_out("cbst", *words, "--name", "by-its-name", "--reuse", str(finished.folder))
     assert "source: taken over from" in printed
     own = desk.runs / "by-its-name"
     assert json.loads((own / "summary.json").read_text())["title"] == "CBST"
-    for file in ("model/model.safetensors", "metrics.jsonl"):
-        assert (own / file).read_bytes() == (run / file).read_bytes(), file
+    assert digests(own) == digests(run)

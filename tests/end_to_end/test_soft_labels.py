@@ -1,4 +1,4 @@
-"""Soft labels under a spatial prior, on real Ray: against slow versions written here."""
+"""Soft labels under a spatial prior: against slow versions written here."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(desk, tiny, finished) -> Path:
         pseudo__rare=0.05,
         pseudo__source_portion=0.5,
     )
-    printed = desk.start("crst", *words, "--name", "soft", "--reuse", str(finished.folder)).ends()
+    printed = desk.carry_out("crst", *words, "--name", "soft", "--reuse", str(finished.folder))
     assert "source: taken over from" in printed
     return desk.runs / "soft"
 

@@ -21,7 +21,7 @@ def words(tiny) -> list[str]:
 
 @pytest.fixture(scope="module")
 def undisturbed(desk, words) -> Path:
-    desk.start("adaptsegnet", *words, "--name", "in-turn").ends()
+    desk.carry_out("adaptsegnet", *words, "--name", "in-turn")
     return desk.runs / "in-turn"
 
 

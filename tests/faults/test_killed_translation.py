@@ -23,7 +23,7 @@ def words(tiny) -> list[str]:
 
 @pytest.fixture(scope="module")
 def undisturbed(desk, words) -> Path:
-    desk.start("translate", *words, "--name", "translated").ends()
+    desk.carry_out("translate", *words, "--name", "translated")
     return desk.runs / "translated"
 
 
@@ -68,7 +68,7 @@ def test_drsl_trains_on_the_translations_of_a_run_and_notices_when_they_are_gone
     )
     place = words.index("--pair.evaluation.count")
     words = [*words[:place], *words[place + 2 :], "--name", "with-translations"]
-    desk.start("drsl", *words).ends()
+    desk.carry_out("drsl", *words)
     assert (desk.runs / "with-translations" / "model" / "model.safetensors").exists()
     manifest = next(undisturbed.glob("stages/*-translation/manifest.json"))
     hidden = manifest.with_suffix(".hidden")

@@ -88,10 +88,9 @@ def three(desk, nodes, tiny) -> Story:
 
 
 @pytest.fixture(scope="module")
-def accumulated(desk, cluster, tiny) -> Story:
-    """As many asked for where two have room, which cannot share three micro-batches evenly."""
-    own = [*tiny(SourceOnly, **PLAIN, compute__workers=3), "--name", "one-of-three"]
-    printed = desk.start("source_only", *own, env={"RAY_ADDRESS": cluster.address}).ends()
+def accumulated(desk, tiny) -> Story:
+    """One worker with all three micro-batches."""
+    printed = desk.carry_out("source_only", *tiny(SourceOnly, **PLAIN, compute__workers=3), "--name", "one-of-three")
     return Story(desk.runs / "one-of-three", printed, {})
 
 

@@ -1,0 +1,103 @@
+"""A command without Ray: the same stages, one after the other in the process of the tests.
+
+What runs on Ray is held against it: which worker or task computes something must not show in a single bit. It is also
+much quicker, where what a method does is looked at and not who does it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import io
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from accelerate.state import AcceleratorState
+
+from orchestrator import loop
+from orchestrator.elastic import micro_batches
+from orchestrator.settings import ComputeSettings
+
+TASKS = ("evaluation", "labelling", "panels", "statistics", "translation")
+"""Modules that start tasks."""
+
+
+def carry_out(pipeline: str, words: Sequence[str], folder: Path) -> str:
+    """Carry out a run to its end; returns what it printed.
+
+    Args:
+        pipeline: name of its script.
+        words: of the command, `--name` among them.
+        folder: where the command is given.
+    """
+    script = importlib.import_module(f"pipelines.{pipeline}")
+    printed = io.StringIO()
+    with (
+        _without_ray(words),
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(printed),
+        pytest.raises(SystemExit) as ended,
+    ):
+        script.main()
+    assert ended.value.code == 0, printed.getvalue()
+    return printed.getvalue()
+
+
+@contextlib.contextmanager
+def _without_ray(words: Sequence[str]) -> Iterator[None]:
+    kept = dict(os.environ)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["", *words])
+        patch.setattr("orchestrator.resources.connect", lambda *_: None)
+        patch.setattr("orchestrator.nodes.require_shared", lambda *_: None)
+        for name in ("runner", "dryrun"):
+            patch.setattr(f"orchestrator.{name}.resolve", _resolved)
+        patch.setattr("orchestrator.training.fitting", _one_worker)
+        patch.setattr("orchestrator.training.train", _train)
+        patch.setattr(loop.ray.train, "get_context", lambda: SimpleNamespace(get_world_size=lambda: 1))
+        for name in TASKS:
+            patch.setattr(f"orchestrator.{name}.run_tasks", _run_tasks)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
+            os.environ.clear()
+            os.environ.update(kept)
+
+
+def _resolved(compute: ComputeSettings, patience: float = 0.0) -> ComputeSettings:
+    precision = "fp32" if compute.precision == "auto" else compute.precision
+    return dataclasses.replace(compute, workers=compute.workers or 1, tasks=compute.tasks or 2, precision=precision)
+
+
+def _one_worker(asked: ComputeSettings, most: int, patience: float) -> ComputeSettings:
+    return dataclasses.replace(asked, workers=1, accumulation=micro_batches(asked))
+
+
+def _train(job: loop.TrainJob) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    trained = loop.Loop(job)
+    trained.run()
+    assert trained._writer is not None
+    trained._writer.close()
+
+
+def _run_tasks(
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    compute: ComputeSettings,
+    name: str,
+    on_result: Callable[[int, Any], None] = lambda _index, _result: None,
+) -> list[Any]:
+    results = []
+    for index, item in enumerate(items):
+        results.append(function(item))
+        on_result(index, results[-1])
+    return results
