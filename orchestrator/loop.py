@@ -122,6 +122,7 @@ class Loop:
         self._terms: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._source_counts: Tensor | None = None
+        self._notice: ray.train.PreemptionInfo | None = None
 
     def run(self) -> None:
         """Train from the newest verified checkpoint to the last step, then write what the stage hands on."""
@@ -183,9 +184,14 @@ class Loop:
         if not (save or judged or self.step % self.settings.log_every == 0):
             return False
         stop = self._log({METRIC: self._validate(validation)} if validation and judged else {})
-        if save or stop:
+        if self._node_ends() or save or stop:
             self._save()
         return stop and not last
+
+    def _node_ends(self) -> bool:
+        """Whether a node of the group has announced its end, since this was last asked of all workers."""
+        known, self._notice = self._notice, ray.train.get_preemption_info()
+        return self._notice not in (known, None)
 
     def _validate(self, validation: Validation) -> float:
         """The score of the exported network as it is now; training goes on as if nothing had been."""

@@ -61,6 +61,7 @@ def _without_ray(words: Sequence[str]) -> Iterator[None]:
             patch.setattr(f"orchestrator.{name}.resolve", _resolved)
         patch.setattr("orchestrator.training.fitting", _one_worker)
         patch.setattr("orchestrator.training.train", _train)
+        patch.setattr(loop.ray.train, "get_preemption_info", lambda: None)
         patch.setattr(loop.ray.train, "get_context", lambda: SimpleNamespace(get_world_size=lambda: 1))
         for name in TASKS:
             patch.setattr(f"orchestrator.{name}.run_tasks", _run_tasks)

@@ -15,6 +15,8 @@ from ray.util.state import list_actors, list_nodes, list_tasks
 
 from tests.conftest import Command, Desk
 
+RAY = str(Path(sys.executable).parent / "ray")
+
 
 @dataclass
 class Nodes:
@@ -58,6 +60,14 @@ class Nodes:
         (raylet,) = _raylets(self.started[name])
         raylet.kill()
         raylet.wait()
+
+    def announce_end(self, name: str) -> None:
+        """Let a node tell, as a spot machine does, that it will be taken away."""
+        (number,) = (number for number, other in self._names().items() if other == name)
+        words = ["drain-node", "--address", self.address, "--node-id", number]
+        words += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "taken away"]
+        words += ["--deadline-remaining-seconds", "120"]
+        Command([RAY, *words], self.desk.work, self.desk.env).ends()
 
     def lose_one_at(self, title: str) -> str | None:
         """Lose a node amid something that one of its processes is carrying out; None where none is just then."""
@@ -103,9 +113,7 @@ class Nodes:
 def _start(desk: Desk, folder: Path, words: list[str]) -> Command:
     # So often does the head look whether a node is still there.
     own = {"RAY_TMPDIR": str(folder), "RAY_USAGE_STATS_ENABLED": "0", "RAY_health_check_period_ms": "500"}
-    command = Command(
-        [str(Path(sys.executable).parent / "ray"), "start", "--block", *words], desk.work, {**desk.env, **own}
-    )
+    command = Command([RAY, "start", "--block", *words], desk.work, {**desk.env, **own})
     # The last that it prints: what it says of addresses is there by then.
     command.until(lambda: "Process exit logs will be saved" in command.printed)
     return command

@@ -136,6 +136,26 @@ def changing(desk, nodes, words, hunted) -> Story:
     return Story(run, first + command.ends(), lost)
 
 
+@pytest.fixture(scope="module")
+def warned(desk, nodes, tiny, changing) -> tuple[Story, list[Path]]:
+    """A node announces its end, long before the next checkpoint is due; and what was saved when it was lost."""
+    nodes.add()
+    run = desk.runs / "warned-nodes"
+    long = {"source__steps": 600, "source__checkpoint_every": 1000}
+    # A loss that is announced does not count as a failure.
+    words = tiny(SourceOnly, **PLAIN, **long, compute__workers=2, compute__max_failures=0)
+    env = {"RAY_ADDRESS": nodes.address, "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2"}
+    command = desk.start("source_only", *words, "--name", run.name, env=env)
+    command.until(lambda: any(path.stat().st_size for path in run.glob("stages/*-source/metrics.jsonl")))
+    name = nodes.alive()[-1]
+    nodes.announce_end(name)
+    command.until(lambda: steps_saved(run, "source"))
+    saved = steps_saved(run, "source")
+    nodes.lose(name)
+    nodes.add()
+    return Story(run, command.ends(), {"source": name}), saved
+
+
 def test_workers_lie_on_nodes_of_their_own(three, hunted):
     assert len(set(three.workers)) == 3
     assert len(three.workers) == 3
@@ -189,3 +209,12 @@ def test_changing_number_of_workers_changes_last_digits_alone_and_is_told(changi
         "source: trained by 1, then 2 of 2 workers; the batch stayed the same, the last digits may differ",
         "adapt-0: trained by 2, then 1 of 2 workers; the batch stayed the same, the last digits may differ",
     ]
+
+
+def test_what_a_node_has_done_is_saved_when_it_announces_its_end(warned):
+    story, (saved,) = warned
+    step = int(saved.parent.name.removeprefix("step-"))
+    assert 0 < step < 600
+    (log,) = story.run.glob("stages/*-source/metrics.jsonl")
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 601))
+    assert story.groups("source") == [2]
