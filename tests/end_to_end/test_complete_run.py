@@ -171,7 +171,7 @@ def test_same_command_again_does_nothing_but_say_so(finished, desk):
     stages = times_below(finished.folder / "stages")
     names = ("summary.json", "metrics.jsonl", "config.yaml", "ledger.jsonl", "model/model.safetensors")
     before = {name: sha256_of(finished.folder / name) for name in names}
-    printed = desk.start("drsl", *finished.words).ends()
+    printed = desk.carry_out("drsl", *finished.words)
     assert [f"{name}: done before" for name in STAGES] == [line for line in printed.splitlines() if "done" in line]
     assert times_below(finished.folder / "stages") == stages
     assert {name: sha256_of(finished.folder / name) for name in names} == before

@@ -134,12 +134,6 @@ def test_hunted_run_ends_as_the_undisturbed_one_bit_for_bit(survived, finished, 
     assert not [path for path in run.rglob("*") if path.name.endswith((".tmp", ".partial", ".corrupt"))]
 
 
-def test_processes_of_a_killed_driver_end_by_themselves(killed_in_labelling, survived):
-    orphans = killed_in_labelling.orphans
-    assert len(orphans) > 4
-    assert not psutil.wait_procs(orphans, timeout=300)[1]
-
-
 def test_damaged_and_missing_shards_alone_are_made_again(survived, finished, desk, run, words):
     folder = run / "stages" / "03-label-0"
     damaged, deleted, whole = (folder / f"labels-{number:03d}.arrow" for number in range(3))
@@ -149,9 +143,15 @@ def test_damaged_and_missing_shards_alone_are_made_again(survived, finished, des
     deleted.unlink()
     others = [whole, *sorted(run.glob("stages/*/model/*")), *sorted(run.glob("stages/*/evaluation.json"))]
     before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in others}
-    printed = desk.start("drsl", *words).ends()
+    printed = desk.carry_out("drsl", *words)
     assert [line.split(":")[0] for line in printed.splitlines() if line.endswith("done before")] == [
         *("source", "source-only", "source-mmdl", "adapt-0", "evaluate-0", "panels")
     ]
     assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in others} == before
     assert digests(run) == digests(finished.folder)
+
+
+def test_processes_of_a_killed_driver_end_by_themselves(killed_in_labelling, survived):
+    orphans = killed_in_labelling.orphans
+    assert len(orphans) > 4
+    assert not psutil.wait_procs(orphans, timeout=300)[1]

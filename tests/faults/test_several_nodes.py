@@ -142,8 +142,7 @@ def warned(desk, nodes, tiny, changing) -> tuple[Story, list[Path]]:
     nodes.add()
     run = desk.runs / "warned-nodes"
     long = {"source__steps": 600, "source__checkpoint_every": 1000}
-    # A loss that is announced does not count as a failure.
-    words = tiny(SourceOnly, **PLAIN, **long, compute__workers=2, compute__max_failures=0)
+    words = tiny(SourceOnly, **PLAIN, **long, compute__workers=2)
     env = {"RAY_ADDRESS": nodes.address, "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2"}
     command = desk.start("source_only", *words, "--name", run.name, env=env)
     command.until(lambda: any(path.stat().st_size for path in run.glob("stages/*-source/metrics.jsonl")))
