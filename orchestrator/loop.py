@@ -189,7 +189,10 @@ class Loop:
         return stop and not last
 
     def _node_ends(self) -> bool:
-        """Whether a node of the group has announced its end, since this was last asked of all workers."""
+        """Whether a node of the group has announced its end, since this was last asked of all workers.
+
+        They agree on it by way of Ray, which takes milliseconds (1.5, with two workers 5): not at every step.
+        """
         known, self._notice = self._notice, ray.train.get_preemption_info()
         return self._notice not in (known, None)
 

@@ -94,14 +94,8 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def _environment() -> Iterator[None]:
-    """Leave the environment as it was: a command carried out in this process prepares it for a cluster with a token.
-
-    A later driver in this process would then turn away a cluster without one, and every actor that it starts dies.
-    """
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+    with one_process.environment_kept():
+        yield
 
 
 def flags(settings: Mapping[str, object]) -> list[str]:
@@ -113,6 +107,7 @@ def digests(run: Path) -> dict[str, str]:
     patterns = ("metrics.jsonl", "*/*.safetensors", "stages/*/*.arrow", "stages/*/evaluation.json")
     patterns += ("stages/*/*.safetensors", "stages/*/*/*.safetensors")
     paths = sorted(path for pattern in patterns for path in run.glob(pattern))
+    assert paths, f"{run} holds nothing to compare"
     return {str(path.relative_to(run)): sha256_of(path) for path in paths}
 
 
@@ -196,7 +191,7 @@ class Desk:
 
     def carry_out(self, pipeline: str, *words: str) -> str:
         """The same without Ray, in this process (`tests.one_process`); returns what it printed."""
-        return one_process.carry_out(pipeline, words, self.work)
+        return one_process.carry_out(pipeline, words, self.work, self.temp)
 
 
 @pytest.fixture(scope="session")

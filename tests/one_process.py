@@ -13,6 +13,7 @@ import io
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,21 +27,23 @@ from orchestrator.elastic import micro_batches
 from orchestrator.settings import ComputeSettings
 
 TASKS = ("evaluation", "labelling", "panels", "statistics", "translation")
-"""Modules that start tasks."""
+"""Modules of a run that start tasks."""
 
 
-def carry_out(pipeline: str, words: Sequence[str], folder: Path) -> str:
+def carry_out(pipeline: str, words: Sequence[str], folder: Path, temp: Path) -> str:
     """Carry out a run to its end; returns what it printed.
 
     Args:
         pipeline: name of its script.
         words: of the command, `--name` among them.
         folder: where the command is given.
+        temp: for temporary files.
     """
     script = importlib.import_module(f"pipelines.{pipeline}")
     printed = io.StringIO()
     with (
-        _without_ray(words),
+        environment_kept(),
+        _without_ray(words, temp),
         contextlib.chdir(folder),
         contextlib.redirect_stdout(printed),
         pytest.raises(SystemExit) as ended,
@@ -51,10 +54,24 @@ def carry_out(pipeline: str, words: Sequence[str], folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def _without_ray(words: Sequence[str]) -> Iterator[None]:
-    kept = dict(os.environ)
+def environment_kept() -> Iterator[None]:
+    """Leave the environment as it was: a command carried out in this process prepares it for a cluster with a token.
+
+    A later driver in this process would then turn away a cluster without one, and every actor that it starts dies.
+    """
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def _without_ray(words: Sequence[str], temp: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["", *words])
+        patch.setattr(tempfile, "tempdir", str(temp))
         patch.setattr("orchestrator.resources.connect", lambda *_: None)
         patch.setattr("orchestrator.nodes.require_shared", lambda *_: None)
         for name in ("runner", "dryrun"):
@@ -69,8 +86,6 @@ def _without_ray(words: Sequence[str]) -> Iterator[None]:
             yield
         finally:
             logging.disable(logging.NOTSET)
-            os.environ.clear()
-            os.environ.update(kept)
 
 
 def _resolved(compute: ComputeSettings, patience: float = 0.0) -> ComputeSettings:
