@@ -129,6 +129,14 @@ class Feed(Dataset[Batch]):
         images, labels = zip(*source, strict=True)
         return Batch(LabelledImages(torch.stack(images), torch.stack(labels)), self._target_batch(micro))
 
+    def ids(self, micro: int) -> tuple[list[str], list[str]]:
+        """Ids of the source and target images of micro-batch `micro`; decodes them to find out."""
+        source, target = (range(micro * size, (micro + 1) * size) for size in self.batch)
+        shown = [self.source.sample(self._chosen[self._source_order[position]]).id for position in source]
+        if self.target is None or self._target_order is None:
+            return shown, []
+        return shown, [self.target.sample(self._target_order[position]).id for position in target]
+
     def _source_at(self, position: int) -> tuple[Tensor, Tensor]:
         draw = generator(*self.key, "source", position)
         index = self._chosen[self._source_order[position]]

@@ -1,4 +1,7 @@
-"""Checkpoints that are complete or ignored: safetensors and JSON, a manifest of digests, a marker written last."""
+"""Checkpoints that are complete or ignored: safetensors and JSON, a manifest of digests, a marker written last.
+
+Each knows what decides the training that it belongs to, and continues no other.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from orchestrator.errors import StageFailed
+from orchestrator.errors import StageFailed, UserError
 from orchestrator.files import digests_below, read_json, sync_folder, write_json
+from orchestrator.fingerprint import Fingerprint
+from orchestrator.finite import Diverged, bad_tensors
 
 log = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 MARKER = "COMPLETE"
 MANIFEST = "manifest.json"
 KEEP = 2
@@ -39,7 +44,13 @@ class Checkpoint:
         return read_json(self.path / "state.json")
 
 
-def save(folder: Path, step: int, tensors: dict[str, dict[str, torch.Tensor]], state: dict[str, Any]) -> Path:
+def save(
+    folder: Path,
+    step: int,
+    tensors: dict[str, dict[str, torch.Tensor]],
+    state: dict[str, Any],
+    identity: Fingerprint,
+) -> Path:
     """Write checkpoint `step` so that a crash at any moment leaves it whole or absent; older ones are pruned.
 
     Args:
@@ -47,14 +58,21 @@ def save(folder: Path, step: int, tensors: dict[str, dict[str, torch.Tensor]], s
         step: optimiser steps done.
         tensors: tensors by kind and name; each kind is one safetensors file.
         state: JSON-able rest.
+        identity: what decides the training.
+
+    Raises:
+        Diverged: a tensor holds NaN or infinity. Nothing is written.
     """
-    final = folder / f"step-{step:08d}"
-    partial = folder / f".step-{step:08d}.partial"
+    if bad := [name for values in tensors.values() for name in bad_tensors(values)]:
+        raise Diverged(f"step {step}: NaN or infinity in {len(bad)} tensors, the first {bad[0]}; nothing is saved")
+    final = folder / _name(step)
+    partial = folder / f".{_name(step)}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for kind, values in tensors.items():
         save_file({name: t.detach().cpu().contiguous() for name, t in values.items()}, partial / f"{kind}.safetensors")
-    (partial / "state.json").write_text(json.dumps({"schema": SCHEMA, "step": step, **state}))
+    told = {"fingerprint": identity.digest, "decided_by": dict(identity.decided_by)}
+    (partial / "state.json").write_text(json.dumps({"schema": SCHEMA, "step": step, **told, **state}))
     write_json(partial / MANIFEST, digests_below(partial))
     sync_folder(partial)
     (partial / MARKER).touch()
@@ -66,34 +84,45 @@ def save(folder: Path, step: int, tensors: dict[str, dict[str, torch.Tensor]], s
     return final
 
 
-def newest_verified(folder: Path) -> Checkpoint | None:
+def newest_verified(folder: Path, identity: Fingerprint) -> Checkpoint | None:
     """The newest checkpoint whose files have their digests; bad ones are set aside as `*.corrupt`, with a warning.
+
+    Args:
+        folder: holds the checkpoints of one stage.
+        identity: what decides the training that is to be continued.
 
     Raises:
         StageFailed: there are checkpoints but none is intact: starting over silently would hide the loss.
+        UserError: the newest intact one belongs to another training; what differs is listed.
     """
     for partial in folder.glob(".step-*.partial"):
         shutil.rmtree(partial)
     candidates = _candidates(folder)
     for path in candidates:
-        if _intact(path):
-            state = read_json(path / "state.json")
-            if state["schema"] != SCHEMA:
-                raise StageFailed(
-                    f"{path} has checkpoint schema {state['schema']}, this version reads {SCHEMA}: "
-                    "continue with the version that wrote it, or start a new run with --fresh."
-                )
-            return Checkpoint(path, state["step"])
+        fault = _fault(path)
+        if not fault:
+            _require_same(path, identity)
+            return Checkpoint(path, read_json(path / "state.json")["step"])
         aside = path.with_name(path.name + ".corrupt")
         shutil.rmtree(aside, ignore_errors=True)
         path.replace(aside)
-        log.warning("checkpoint %s does not match its digests; set aside as %s", path, aside.name)
+        log.warning("checkpoint %s %s; set aside as %s", path, fault, aside.name)
     if candidates or list(folder.glob("*.corrupt")):
         raise StageFailed(
             f"None of the checkpoints in {folder} is intact ({', '.join(p.name for p in sorted(folder.iterdir()))}): "
             "restore one from a backup, or start a new run with --fresh."
         )
     return None
+
+
+def exist(folder: Path) -> bool:
+    """Whether there are any, be they intact or not."""
+    return any(folder.glob("step-*"))
+
+
+def at(folder: Path, step: int) -> Checkpoint:
+    """The checkpoint of a step, which another worker has just verified."""
+    return Checkpoint(folder / _name(step), step)
 
 
 def optimiser_tensors(name: str, optimiser: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -122,16 +151,41 @@ def restore_optimiser(
     optimiser.load_state_dict({"state": values, "param_groups": groups})
 
 
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
 def _candidates(folder: Path) -> list[Path]:
     return sorted((p for p in folder.glob("step-*") if not p.name.endswith(".corrupt")), reverse=True)
 
 
-def _intact(path: Path) -> bool:
+def _require_same(path: Path, identity: Fingerprint) -> None:
+    """Refuse a checkpoint of another layout or another training."""
+    state = read_json(path / "state.json")
+    if state["schema"] != SCHEMA:
+        raise StageFailed(
+            f"{path} has checkpoint schema {state['schema']}, this version reads {SCHEMA}: "
+            "continue with the version that wrote it, or start a new run with --fresh."
+        )
+    if state["fingerprint"] != identity.digest:
+        raise UserError(
+            f"{path} belongs to another training than the one that is to be continued:",
+            *(identity.differences(state["decided_by"]) or ["what it reads was made in another way"]),
+            "Put back what was changed, or start a new run with --fresh.",
+        )
+
+
+def _fault(path: Path) -> str:
+    """What is wrong with the files of a checkpoint; "" where nothing is."""
+    unlike = "does not match its digests"
     if not (path / MARKER).exists() or not (path / MANIFEST).exists():
-        return False
+        return unlike
     try:
         manifest = json.loads((path / MANIFEST).read_text())
     except ValueError:
-        return False
+        return unlike
     found = digests_below(path)
-    return {k: v for k, v in found.items() if k not in (MANIFEST, MARKER)} == manifest
+    if {k: v for k, v in found.items() if k not in (MANIFEST, MARKER)} != manifest:
+        return unlike
+    holds_bad = any(bad_tensors(load_file(file)) for file in path.glob("*.safetensors"))
+    return "holds NaN or infinity" if holds_bad else ""

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -28,12 +29,13 @@ from orchestrator.flags import (
 from orchestrator.method import Method
 from orchestrator.runfolder import RunFolder, runs_at
 from orchestrator.session import open_session
+from orchestrator.signals import handled
 
 if TYPE_CHECKING:
     from orchestrator.arms import Arm
     from orchestrator.space import Axis
 
-USER_ERROR, FAILED, INTERRUPTED = 2, 1, 130
+USER_ERROR, FAILED = 2, 1
 VALIDATIONS = 4
 """Times that a training stage of a search is validated where the settings do not say it."""
 
@@ -50,7 +52,9 @@ def main(method: type[Method], presets: Presets, arguments: list[str] | None = N
         arguments: command-line words; those of the process where None.
     """
     words = sys.argv[1:] if arguments is None else arguments
-    sys.exit(_guarded(lambda: _dispatch(method, presets, words), words))
+    with handled():
+        code = _guarded(lambda: _dispatch(method, presets, words), words)
+    sys.exit(code)
 
 
 def _dispatch(method: type[Method], presets: Presets, words: list[str]) -> None:
@@ -107,7 +111,7 @@ def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
 
         require_shared(folder)
         reuse = [*home.earlier(), *_reused(flags)]
-        report = runner.run(settings, home, session.progress, reuse, track=chosen(flags.track))
+        report = runner.run(settings, home, session.progress, reuse, track=chosen(flags.track), grace_s=flags.grace)
         show_summary(read_json(folder / "summary.json"), session.progress)
         session.progress.say(f"report: {report}")
 
@@ -125,7 +129,7 @@ def _dry_run(
             except StageFailed as error:
                 raise Abandoned(f"The dry run failed: {error}\nNothing is kept of it.", FAILED) from error
             except (Interrupted, KeyboardInterrupt) as error:
-                raise Abandoned("Stopped; nothing is kept of a dry run.", INTERRUPTED) from error
+                raise Abandoned("Stopped; nothing is kept of a dry run.", _code_of(error)) from error
 
 
 def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
@@ -162,8 +166,19 @@ def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
 
         session.connect()
         require_shared(folder)
-        reused, track = _reused(flags), chosen(flags.track)
-        print(carry_out(sweep, seeds, settings, folder, session.progress, reused, flags.allow_change, track))
+        print(
+            carry_out(
+                sweep,
+                seeds,
+                settings,
+                folder,
+                session.progress,
+                _reused(flags),
+                flags.allow_change,
+                chosen(flags.track),
+                flags.grace,
+            )
+        )
         session.progress.say(f"table: {folder / 'table.html'}")
 
 
@@ -349,13 +364,18 @@ def _guarded(action: Callable[[], None], words: list[str]) -> int:
     except Abandoned as error:
         print(error, file=sys.stderr)
         return error.code
-    except (Interrupted, KeyboardInterrupt):
+    except (Interrupted, KeyboardInterrupt) as error:
         command = shlex.join(["python", sys.argv[0], *words])
         print(f"Stopped; what was done is kept. Continue with:\n  {command}", file=sys.stderr)
-        return INTERRUPTED
+        return _code_of(error)
     except BrokenPipeError:  # the reader of the output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _code_of(error: Interrupted | KeyboardInterrupt) -> int:
+    """The exit code of a command that a signal ended, as shells give it: 130 for Ctrl-C, 143 for SIGTERM."""
+    return 128 + getattr(error, "number", signal.SIGINT)
 
 
 def _run_help(method: type[Method], presets: Presets) -> None:

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -52,7 +53,10 @@ def usable_settings(
     usable = {name: value for name, value in flags.items() if name in known}
     while True:
         try:
-            return TypeAdapter(cls).validate_python(_tree(usable, base)), problems
+            settings = TypeAdapter(cls).validate_python(_tree(usable, base))
+            details = _not_finite(settings)
+            if not details:
+                return settings, problems
         except ValidationError as error:
             details = error.errors()
         problems += [sentence for sentence in map(_sentence, details) if sentence not in problems]
@@ -163,6 +167,21 @@ def dotted(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def _not_finite(settings: object) -> list[dict[str, Any]]:
+    """The numbers of valid settings that are NaN or infinite, described as pydantic describes what is invalid."""
+
+    def bad(value: object) -> bool:
+        return any(map(bad, value)) if isinstance(value, tuple) else isinstance(value, float) and not isfinite(value)
+
+    values = dotted(dataclasses.asdict(settings))  # type: ignore[call-overload]
+    message = "Input should be a finite number"
+    return [
+        {"loc": tuple(name.split(".")), "msg": message, "type": "finite_number", "input": value}
+        for name, value in values.items()
+        if bad(value)
+    ]
 
 
 def _unknown(name: str, known: Mapping[str, Any]) -> str:

@@ -11,9 +11,11 @@ from domains.registry import FIELDS, open_reader
 from domains.samples import Labelled, Reader, Unlabelled
 from domains.settings import DomainSettings
 from orchestrator.company import Company
+from orchestrator.fingerprint import Fingerprint
 from orchestrator.method import Method, Sizes
 from orchestrator.progress import Progress
 from orchestrator.protocols import stamp
+from orchestrator.signals import GRACE_S
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,14 @@ class Context:
     progress: Progress
     company: Company | None = None
     """The runs side by side with this one, where it is one of several."""
+    fingerprints: dict[str, Fingerprint] = field(default_factory=dict)
+    """What decides each stage, by name."""
     folders: dict[str, Path] = field(default_factory=dict)
     """Folder of each stage, by name."""
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Result of each finished stage, by name."""
+    grace_s: float = GRACE_S
+    """Seconds that saving may take after a signal other than Ctrl-C."""
     measured: bool = False
     """Whether stages also write down what their steps and images cost (`orchestrator.cost`)."""
 

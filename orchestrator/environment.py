@@ -43,6 +43,8 @@ def prepare() -> Path:
         # How often the controller looks for finished or lost workers; its default is 2 s.
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
         "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+        # Else a thread that goes on while the command leaves starts a second Ray, which nobody ends.
+        "RAY_ENABLE_AUTO_CONNECT": "0",
         # Stages of tasks follow each other with training between them: a process kept idle meanwhile has its imports
         # done, which take longer than a small stage. By default it is ended after a second.
         "RAY_idle_worker_killing_time_threshold_ms": "600000",

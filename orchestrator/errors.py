@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 
 class UserError(ValueError):
     """A mistake in the input. Shown as it is, without a traceback; the command exits with code 2.
@@ -22,7 +24,15 @@ class StageFailed(RuntimeError):
 
 
 class Interrupted(Exception):
-    """The user asked to stop; progress is saved. The command exits with code 130."""
+    """The command was asked to stop; progress is saved. It exits with 128 and the number of the signal.
+
+    Args:
+        number: of the signal; Ctrl-C where there was none, as in a trial that a search stops.
+    """
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        self.number = number
+        super().__init__(signal.Signals(number).name)
 
 
 class Abandoned(Exception):

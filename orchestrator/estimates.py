@@ -54,7 +54,7 @@ def memory_of(stage: Train, method: Method, num_classes: int, source: Size, targ
         target: size of a target crop.
         soft: whether target labels are soft.
     """
-    from orchestrator.loop import make_optimiser
+    from orchestrator.optim import make_optimiser
 
     settings = stage.settings
     with torch.device("meta"):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 
 from domains.settings import DomainKind, DomainSettings
 from orchestrator.settings import Precision, ProtocolSettings, ViewSettings
+from orchestrator.signals import GRACE_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,9 @@ class RunFlags:
     allow_change: tuple[str, ...] = ()
     """Settings, or groups of them, that may differ from those that the run in this folder began with; what they decide
     is done again."""
+    grace: Annotated[float, Gt(0)] = GRACE_S
+    """Seconds in which a run that is told to end (SIGTERM, SIGHUP) saves a checkpoint, before it leaves without one;
+    less than what the machine or its scheduler allows, which is often 30."""
     track: tuple[str, ...] = ()
     """Tools that show the run's curves beside TensorBoard (RUN/tensorboard): mlflow, wandb, each with the extra of its
     name and set up by its own environment variables; none: TensorBoard neither."""

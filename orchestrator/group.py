@@ -13,11 +13,12 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
 from orchestrator import loop
 from orchestrator.errors import StageFailed
+from orchestrator.finite import Diverged
 from orchestrator.orphans import release_orphans
 from orchestrator.runfolder import CHECKPOINTS
 
 FINAL = (
-    loop.Diverged,
+    Diverged,
     StageFailed,
     ValueError,
     TypeError,

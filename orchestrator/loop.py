@@ -16,10 +16,9 @@ from typing import IO, Any
 import ray.train
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, gather_object
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ConstantLR, LinearLR, LRScheduler, PolynomialLR, SequentialLR
 from torch.utils.data import DataLoader
 
 from domains.feed import Feed
@@ -28,19 +27,25 @@ from domains.validation import transfer_score
 from models.segmenter import Segmenter, set_train_mode
 from models.weights import load_tensors, save_model
 from orchestrator import checkpoints
+from orchestrator.agreement import Agreement
 from orchestrator.averages import RunningAverages
 from orchestrator.cost import Meter
 from orchestrator.files import read_json, read_lines, write_json, write_text
+from orchestrator.fingerprint import Fingerprint
+from orchestrator.finite import Diverged, Look, Watch
 from orchestrator.method import Method
+from orchestrator.optim import Updates, make_optimiser, make_schedule
 from orchestrator.runfolder import CHECKPOINTS, MODEL
-from orchestrator.settings import ComputeSettings, OptimiserSettings
+from orchestrator.settings import ComputeSettings
 from orchestrator.stages import Train
 from orchestrator.validation import METRIC, Validation
 
 STOP = "STOP"
-"""A file of this name in the stage's folder asks the workers to save and leave at their next log line."""
+"""A file of this name in the stage's folder asks the workers to finish their step, save and leave."""
 WORKERS = "workers.json"
 """In the stage's folder: how many workers trained it, one number for each time that this changed."""
+DIVERGED = "diverged-{}.json"
+"""In the stage's folder: the numbers of the step that a worker, by rank, stopped at because they were not finite."""
 NETWORKS = "networks"
 
 
@@ -50,6 +55,8 @@ class TrainJob:
 
     method: Method
     stage: Train
+    identity: Fingerprint
+    """What decides the stage; its checkpoints know it."""
     num_classes: int
     steps: int
     feed: Feed
@@ -63,10 +70,6 @@ class TrainJob:
     """How the exported network is judged on the way; None: not at all."""
     measured: bool = False
     """Whether the first worker writes down what its steps cost."""
-
-
-class Diverged(RuntimeError):
-    """A logged loss term is NaN or infinite."""
 
 
 def train_worker(config: dict[str, TrainJob]) -> None:
@@ -112,15 +115,18 @@ class Loop:
         raw = {name: make_optimiser(job.method, name, net, learning[name]) for name, net in self.networks.items()}
         span = self.settings.schedule_steps or job.steps
         self.schedules = {name: make_schedule(raw[name], learning[name], span) for name in raw}
+        self._terms: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
         self._writer = hold(job.folder / CHECKPOINTS) if self.accelerator.is_main_process else None
         self.step = self._resume(raw)
         self.wrapped = {
             name: self.accelerator.prepare(net) if _has_weights(net) else net for name, net in self.networks.items()
         }
-        self.optimisers = {name: self.accelerator.prepare(optimiser) for name, optimiser in raw.items()}
+        self.optimisers = raw
+        self.updates = Updates(self.networks, raw, self.accelerator.scaler, self.settings.clip)
         self.averages = RunningAverages(self.networks.values(), self.accelerator)
-        self._terms: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self.watch = Watch(self.accelerator.device, self._diverged)
+        self.agreement = Agreement(self.accelerator)
         self._source_counts: Tensor | None = None
         self._notice: ray.train.PreemptionInfo | None = None
 
@@ -160,17 +166,18 @@ class Loop:
         draw = torch.Generator().manual_seed(seed)
         step = getattr(self.job.method, self.stage.step)
         self.averages.remember()
+        number, whole = self.step + 1, self.accelerator.sync_gradients
         for names, loss, terms in step(self.wrapped, batch, draw):
             self.accelerator.backward(loss)
-            if self.settings.clip and self.accelerator.sync_gradients:
-                parameters = [p for name in names for p in self.networks[name].parameters()]
-                self.accelerator.clip_grad_norm_(parameters, self.settings.clip)
-            for name in names:
-                self.optimisers[name].step()
-                self.optimisers[name].zero_grad()
+            gradients = self.updates.prepare(names) if whole else {}
+            self.watch.look(number, position, {"loss": loss, **terms, **gradients})
+            if whole:
+                self.updates.apply(names)
             for term, value in terms.items():
                 self._terms[term] = self._terms.get(term, torch.zeros((), device=loss.device)) + value.detach()
                 self._counts[term] = self._counts.get(term, 0) + 1
+        if whole:
+            self.updates.renew_scale()
         self.averages.merge()
 
     def _end_of_step(self) -> bool:
@@ -181,10 +188,14 @@ class Loop:
         save = last or self.step % self.settings.checkpoint_every == 0
         validation = self.job.validation
         judged = validation is not None and validation.due(self.step, self.job.steps)
-        if not (save or judged or self.step % self.settings.log_every == 0):
+        if save or judged or self.step % self.settings.log_every == 0:
+            self.watch.settle()
+            self._log({METRIC: self._validate(validation)} if validation and judged else {})
+        if not (self.agreement.due() or save):
             return False
-        stop = self._log({METRIC: self._validate(validation)} if validation and judged else {})
+        stop = self.agreement.ask((self.job.folder / STOP).exists())
         if self._node_ends() or save or stop:
+            self.watch.settle()
             self._save()
         return stop and not last
 
@@ -212,60 +223,69 @@ class Loop:
         assert isinstance(total, Tensor)
         return total.cpu()
 
-    def _log(self, measured: dict[str, float]) -> bool:
-        """Write the mean of every term since the last line, and what was measured at this step.
-
-        Returns:
-            Whether any worker saw the request to stop.
-        """
-        stop = torch.tensor(float((self.job.folder / STOP).exists()), device=self.accelerator.device)
-        means = torch.stack([*(self._terms[name] / self._counts[name] for name in self._terms), stop])
+    def _log(self, measured: dict[str, float]) -> None:
+        """Write the mean of every term since the last line, and what was measured at this step."""
+        means = torch.stack([self._terms[name] / self._counts[name] for name in self._terms])
         reduced = self.accelerator.reduce(means, "mean")
         assert isinstance(reduced, Tensor)
-        *values, stop_share = reduced.tolist()
-        terms = dict(zip(self._terms, values, strict=True))
+        terms = dict(zip(self._terms, reduced.tolist(), strict=True))
         self._terms, self._counts = {}, {}
-        bad = [name for name, value in terms.items() if not math.isfinite(value)]
-        if bad:
-            raise Diverged(
-                f"{self.stage.name}, step {self.step}: {', '.join(bad)} is not finite; lower the learning rate"
-            )
         if self.accelerator.is_main_process:
             lr = next(iter(self.schedules.values())).get_last_lr()[0]
             line = {"stage": self.stage.name, "step": self.step, "lr": lr, **terms, **measured}
             with (self.job.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
-        return stop_share > 0
+
+    def _diverged(self, look: Look) -> Diverged:
+        """Write down what led to a bad number, for people; returns the error to stop with."""
+        source, target = self.job.feed.ids(look.micro)
+        path = self.job.folder / DIVERGED.format(self.rank)
+        told = {"stage": self.stage.name, "step": look.step, "rank": self.rank, "micro_batch": look.micro}
+        values = {name: value if math.isfinite(value) else str(value) for name, value in look.values().items()}
+        rates = {name: schedule.get_last_lr() for name, schedule in self.schedules.items()}
+        write_json(path, {**told, "values": values, "lr": rates, "source": source, "target": target})
+        return Diverged(
+            f"step {look.step}: {', '.join(look.bad())} not finite; nothing of this step is kept. {path} has its "
+            f"images and numbers. A lower learning rate may help, with --allow-change."
+        )
 
     def _save(self) -> None:
+        """Save everything that the next step depends on; every worker takes part."""
+        began = [{name: [self._terms[name].item(), self._counts[name]] for name in self._terms}]
+        unlogged = gather_object(began)  # of each worker, by rank
         if self.accelerator.is_main_process:
             tensors: dict[str, dict[str, Tensor]] = {NETWORKS: {}, "optimisers": {}}
-            state: dict[str, Any] = {"optimisers": {}, "schedules": {}, "scaler": None}
+            state: dict[str, Any] = {"optimisers": {}, "schedules": {}, "scaler": None, "unlogged": unlogged}
             for name, network in self.networks.items():
                 tensors[NETWORKS] |= {f"{name}/{key}": value for key, value in network.state_dict().items()}
-                values, rest = checkpoints.optimiser_tensors(name, self.optimisers[name].optimizer)
+                values, rest = checkpoints.optimiser_tensors(name, self.optimisers[name])
                 tensors["optimisers"] |= values
                 state["optimisers"][name] = rest
                 state["schedules"][name] = self.schedules[name].state_dict()
             if self.accelerator.scaler is not None:
                 state["scaler"] = self.accelerator.scaler.state_dict()
-            checkpoints.save(self.job.folder / CHECKPOINTS, self.step, tensors, state)
+            checkpoints.save(self.job.folder / CHECKPOINTS, self.step, tensors, state, self.job.identity)
         self.accelerator.wait_for_everyone()
 
     def _resume(self, optimisers: dict[str, torch.optim.Optimizer]) -> int:
         """Load the newest verified checkpoint, if any, and cut the log back to it; returns its step."""
+        folder = self.job.folder
+        step = 0
         if self.accelerator.is_main_process:
-            found = checkpoints.newest_verified(self.job.folder / CHECKPOINTS)
-            step = found.step if found else 0
-            lines = [line for line in read_lines(self.job.folder / "metrics.jsonl") if line["step"] <= step]
-            write_text(self.job.folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-            path = self.job.folder / WORKERS
-            before = read_json(path) if path.exists() and found else []
+            newest = checkpoints.newest_verified(folder / CHECKPOINTS, self.job.identity)
+            step = newest.step if newest else 0
+            lines = [line for line in read_lines(folder / "metrics.jsonl") if line["step"] <= step]
+            write_text(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+            for path in folder.glob(DIVERGED.format("*")):
+                path.unlink()
+            path = folder / WORKERS
+            before = read_json(path) if path.exists() and step else []
             write_json(path, before if before[-1:] == [self.world] else [*before, self.world])
-        self.accelerator.wait_for_everyone()
-        found = checkpoints.newest_verified(self.job.folder / CHECKPOINTS)
-        if found is None:
+        # One worker verifies, which reads all of it, and the others are told.
+        step = int(self._sum(torch.tensor(step, dtype=torch.float64)).item())
+        if not step:
             return 0
+        found = checkpoints.at(folder / CHECKPOINTS, step)
         tensors, state = found.tensors(NETWORKS), found.state()
         optimiser_tensors = found.tensors("optimisers")
         for name, network in self.networks.items():
@@ -275,7 +295,19 @@ class Loop:
             self.schedules[name].load_state_dict(state["schedules"][name])
         if self.accelerator.scaler is not None and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+        self._begin_line(state["unlogged"][self.rank :: self.world])
         return found.step
+
+    def _begin_line(self, shares: list[dict[str, list[float]]]) -> None:
+        """Go on with the line of the log that was begun when a checkpoint was saved.
+
+        Args:
+            shares: sum and count of each term, of the workers then whose part this one takes.
+        """
+        for share in shares:
+            for name, (total, count) in share.items():
+                self._terms[name] = self._terms.get(name, 0) + torch.tensor(total, device=self.accelerator.device)
+                self._counts[name] = self._counts.get(name, 0) + int(count)
 
     def _write_outputs(self) -> None:
         """Hand on the weights: the exported network as a model folder, the others as plain tensors."""
@@ -313,25 +345,3 @@ def load_start(networks: dict[str, nn.Module], exported: str, folder: Path) -> N
         path = folder / MODEL / "model.safetensors" if name == exported else folder / NETWORKS / f"{name}.safetensors"
         if path.exists():
             load_tensors(network, load_file(path))
-
-
-def make_optimiser(method: Method, name: str, network: nn.Module, settings: OptimiserSettings) -> torch.optim.Optimizer:
-    """The optimiser of one network, with the method's parameter groups."""
-    groups = method.parameter_groups(name, network, settings.lr, settings.head_multiplier)
-    lr, decay = settings.lr, settings.weight_decay
-    if settings.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=lr, momentum=settings.momentum, weight_decay=decay)
-    kind = torch.optim.AdamW if settings.optimiser == "adamw" else torch.optim.Adam
-    return kind(groups, lr=lr, betas=(settings.momentum, settings.beta2), weight_decay=decay)
-
-
-def make_schedule(optimiser: torch.optim.Optimizer, settings: OptimiserSettings, steps: int) -> LRScheduler:
-    """The learning-rate schedule, stepped once an optimiser step."""
-    if settings.schedule == "poly":
-        return PolynomialLR(optimiser, total_iters=max(1, steps), power=settings.power)
-    constant = ConstantLR(optimiser, factor=1.0, total_iters=1)
-    if settings.schedule == "constant":
-        return constant
-    kept = int(settings.constant_share * steps)
-    falling = LinearLR(optimiser, start_factor=1.0, end_factor=0.0, total_iters=max(1, steps - kept))
-    return SequentialLR(optimiser, [constant, falling], milestones=[kept])

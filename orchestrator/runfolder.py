@@ -176,11 +176,6 @@ def reuse_stage(runs: list[Path], fingerprint: str, folder: Path) -> Path | None
     return None
 
 
-def fingerprint_of(spec: object, inputs: list[str]) -> str:
-    """What decides a stage's outcome: its own settings and the fingerprints of what it reads."""
-    return digest_of({"spec": spec, "inputs": inputs})
-
-
 def differences(was: dict[str, Any], now: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
     """Settings that differ between two nested configurations, by dotted name."""
     found: dict[str, tuple[Any, Any]] = {}

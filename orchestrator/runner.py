@@ -10,16 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from domains.settings import DomainSettings, PairSettings
-from domains.translations import translations_record
-from models.pretrained import pretrained_record
 from orchestrator import environment, evaluation, labelling, panels, statistics, training, translation
 from orchestrator.checkpoints import newest_verified
 from orchestrator.company import Company
 from orchestrator.context import Context, open_domains
-from orchestrator.elastic import micro_batches
 from orchestrator.errors import Interrupted
 from orchestrator.files import read_json, write_json
+from orchestrator.fingerprint import Fingerprint, fingerprints_of
 from orchestrator.method import Method, Sizes
 from orchestrator.progress import Progress
 from orchestrator.report import write_report
@@ -28,11 +25,11 @@ from orchestrator.runfolder import (
     CHECKPOINTS,
     MODEL,
     RunFolder,
-    fingerprint_of,
     finish_stage,
     finished_stage,
     reuse_stage,
 )
+from orchestrator.signals import GRACE_S
 from orchestrator.stages import Evaluate, Label, Panels, Stage, Statistics, Train, Translation, representatives
 from orchestrator.summary import build_summary, config_of, show_result
 from orchestrator.tracking import tracked
@@ -55,6 +52,7 @@ def run(
     *,
     company: Company | None = None,
     track: Sequence[str] = (),
+    grace_s: float = GRACE_S,
     rehearsal: bool = False,
 ) -> Path:
     """Run a method to its end, in a cluster that is already connected.
@@ -66,6 +64,7 @@ def run(
         reuse: run folders whose finished stages may be taken over where their fingerprint is the same.
         company: the runs that this one is one of, which share the cluster and finished stages.
         track: names of the tools that are told of the run (`tracking.chosen`).
+        grace_s: seconds that a training may take to save a checkpoint when a signal ends the run.
         rehearsal: carry out one of all stages that are alike, and measure what steps cost.
 
     Returns:
@@ -73,7 +72,7 @@ def run(
 
     Raises:
         UserError: input that the user must mend.
-        Interrupted: the user, or who runs it in company, asked to stop; the same command continues.
+        Interrupted: a signal, or who runs it in company, asked to stop; the same command continues.
         StageFailed: a stage cannot go on; the same command tries again from what is saved.
     """
     # Among others its turn comes; alone, a cluster that stays busy is worth a word.
@@ -83,22 +82,27 @@ def run(
     _note_environment(home, progress)
     domains = open_domains(method)
     context = Context(
-        method=method, domains=domains, run=home.path, progress=progress, company=company, measured=rehearsal
+        method=method,
+        domains=domains,
+        run=home.path,
+        progress=progress,
+        company=company,
+        grace_s=grace_s,
+        measured=rehearsal,
     )
     stages = stages_of(method, domains.sizes)
     if rehearsal:
         stages = representatives(stages)
-    fingerprints = _fingerprints(stages, method)
+    context.fingerprints.update(fingerprints_of(stages, method))
     with tracked(home.path, track, progress) as tracking:
         for number, stage in enumerate(stages):
             tracking.began(stage, home.stage(number, stage.name))
             if company is None:
-                _run_stage(home, number, stage, fingerprints[stage.name], context, reuse)
+                _run_stage(home, number, stage, context, reuse)
             else:
                 company.check()
-                with company.turn(fingerprints[stage.name]):
-                    others = company.others(home.path)
-                    _run_stage(home, number, stage, fingerprints[stage.name], context, [*reuse, *others])
+                with company.turn(context.fingerprints[stage.name].digest):
+                    _run_stage(home, number, stage, context, [*reuse, *company.others(home.path)])
                 company.notify(stage, context.results[stage.name])
             tracking.finished(stage, context.folders[stage.name], context.results[stage.name])
         return _conclude(home, stages, context)
@@ -121,11 +125,11 @@ def _note_environment(home: RunFolder, progress: Progress) -> None:
     write_json(path, now)
 
 
-def _run_stage(
-    home: RunFolder, number: int, stage: Stage, fingerprint: str, context: Context, reuse: list[Path]
-) -> None:
+def _run_stage(home: RunFolder, number: int, stage: Stage, context: Context, reuse: list[Path]) -> None:
     folder = home.stage(number, stage.name)
     context.folders[stage.name] = folder
+    identity = context.fingerprints[stage.name]
+    fingerprint = identity.digest
     done = finished_stage(folder, fingerprint)
     if done is None and (origin := reuse_stage(reuse, fingerprint, folder)):
         context.progress.say(f"{stage.name}: taken over from {origin}")
@@ -133,7 +137,7 @@ def _run_stage(
         done = finished_stage(folder, fingerprint)
     if done is None:
         if folder.exists():
-            context.progress.say(f"{stage.name}: continuing {_where(folder)}")
+            context.progress.say(f"{stage.name}: continuing {_where(folder, identity)}")
         folder.mkdir(parents=True, exist_ok=True)
         home.record("started", stage=stage.name, fingerprint=fingerprint)
         began = time.monotonic()
@@ -160,52 +164,9 @@ def _sweep(folder: Path) -> None:
             path.unlink()
 
 
-def _where(folder: Path) -> str:
-    found = newest_verified(folder / CHECKPOINTS)
+def _where(folder: Path, identity: Fingerprint) -> str:
+    found = newest_verified(folder / CHECKPOINTS, identity)
     return f"from step {found.step}" if found else "from its beginning"
-
-
-def _fingerprints(stages: list[Stage], method: Method) -> dict[str, str]:
-    """What decides the outcome of each stage: its settings, the data, the seed, the arithmetic, and its inputs."""
-    compute, pair = method.compute, method.pair
-    pretrained = {"pretrained": record} if (record := pretrained_record(method.model)) else {}
-    found: dict[str, str] = {}
-    for stage in stages:
-        spec = {
-            "kind": type(stage).__name__,
-            **dataclasses.asdict(stage),
-            "seed": method.seed,
-            "domains": [dataclasses.asdict(domain) for domain in _domains_of(stage, pair)],
-            "read as": [method.root, pair.label_space, pair.height, pair.width],
-            "arithmetic": [micro_batches(compute), compute.cpus_per_worker, compute.precision],
-        }
-        if isinstance(stage, Evaluate):
-            spec["classes"] = method.protocol.classes
-        if isinstance(stage, Panels):
-            spec["count"] = method.panels
-        if isinstance(stage, Evaluate | Panels):
-            spec["views"] = dataclasses.asdict(method.protocol.views)
-        if isinstance(stage, Train):
-            spec |= pretrained  # the content: what a path names can change
-            spec["method"] = "" if stage.common else method.name
-            spec |= {"validation": dataclasses.asdict(method.validation)} if method.validation.times else {}
-            if record := translations_record(stage.translated):
-                spec["translations"] = record
-        found[stage.name] = fingerprint_of(spec, [found[name] for name in stage.needs])
-    return found
-
-
-def _domains_of(stage: Stage, pair: PairSettings) -> list[DomainSettings]:
-    """The domains that a stage reads."""
-    if isinstance(stage, Evaluate):
-        return [pair.evaluation]
-    if isinstance(stage, Train):
-        return [pair.source, *([pair.target] if stage.target else [])]
-    if isinstance(stage, Statistics):
-        return [pair.source]
-    if isinstance(stage, Translation) or (isinstance(stage, Panels) and stage.translated):
-        return [pair.source, pair.target]
-    return [pair.target]
 
 
 def _conclude(home: RunFolder, stages: list[Stage], context: Context) -> Path:

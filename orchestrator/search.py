@@ -7,6 +7,7 @@ import itertools
 import logging
 import math
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +18,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher
 
-from orchestrator.errors import UserError
+from orchestrator.errors import Interrupted, UserError
 from orchestrator.flags import SearchFlags
 from orchestrator.halving import Halving
 from orchestrator.method import Method
@@ -26,6 +27,7 @@ from orchestrator.progress import Progress
 from orchestrator.resources import resolve
 from orchestrator.runfolder import RunFolder
 from orchestrator.settings import ComputeSettings
+from orchestrator.signals import noted
 from orchestrator.space import Axis
 from orchestrator.summary import config_of
 from orchestrator.tracking import chosen, environment
@@ -69,7 +71,11 @@ def carry_out(
             bar.update(next(done), {})
 
         _Watcher.told = told
-        results = _tuner(plan, axes, flags, at_once).fit()
+        # Tune ends a search early at this signal: each trial saves a checkpoint.
+        with noted(lambda: os.kill(os.getpid(), signal.SIGUSR1), flags.grace) as note:
+            results = _tuner(plan, axes, flags, at_once).fit()
+    if note.number:
+        raise Interrupted(note.number)
     outcomes = [Outcome.of(result, plan.run_folder(result.config or {})) for result in results]
     return write_trials(outcomes, plan, axes)
 
@@ -92,6 +98,7 @@ def shares(compute: ComputeSettings, total: Mapping[str, float]) -> tuple[Comput
 
 
 def _tuner(plan: Plan, axes: Sequence[Axis], flags: SearchFlags, at_once: int) -> tune.Tuner:
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is like any other request to end
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # what the trials say is in their own logs; the table is ours
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     # Trials hold no cores, what they start does. They live on the head, which no spot market takes away.

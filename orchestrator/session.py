@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.signals import cleaning_up, listen
+
 if TYPE_CHECKING:
     from orchestrator.progress import Progress
 
@@ -42,12 +44,26 @@ def open_session(verbose: bool = False) -> Iterator[Session]:
             from orchestrator.resources import connect
 
             progress.say("starting Ray ...")
-            connect(scratch, verbose)
+            with _signals_kept():
+                connect(scratch, verbose)
 
         yield Session(progress, connect)
     finally:
+        cleaning_up()
         if "ray" in sys.modules:
             import ray
 
             ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray has SIGTERM end a driver at once, by two handlers; here a training saves a checkpoint first."""
+    import ray._private.utils
+
+    # One of Python's, while Ray starts.
+    ray._private.utils.set_sigterm_handler = lambda _handler: None
+    yield
+    # And one below Python, which writes the stack and aborts the process three seconds later.
+    listen()

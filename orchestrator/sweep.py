@@ -13,6 +13,7 @@ from orchestrator.method import Method
 from orchestrator.progress import Progress
 from orchestrator.resume import taken_up
 from orchestrator.runfolder import RunFolder
+from orchestrator.signals import GRACE_S
 from orchestrator.sweep_charts import standalone, sweep_chart
 from orchestrator.sweep_page import write_page
 from orchestrator.sweep_tables import Runs, findings
@@ -28,6 +29,7 @@ def carry_out(
     reuse: Sequence[Path] = (),
     allowed: Sequence[str] = (),
     track: Sequence[str] = (),
+    grace_s: float = GRACE_S,
 ) -> str:
     """Run every arm with every seed, in a cluster that is already connected; runs that are finished are not repeated.
 
@@ -40,6 +42,7 @@ def carry_out(
         reuse: other runs whose finished stages may be taken over.
         allowed: settings, or groups of them, in which runs that are there may differ (`resume.taken_up`).
         track: names of the tools that are told of the runs (`tracking.chosen`).
+        grace_s: seconds that a training may take to save a checkpoint when a signal ends the sweep.
 
     Returns:
         The protocol and the table, as Markdown.
@@ -51,7 +54,7 @@ def carry_out(
             progress.say(f"{arm.title}, seed {seed}")
             with contextlib.closing(RunFolder(folder / f"{slug(arm.title)}-{seed}")) as home:
                 method = taken_up(home, settings(arm, seed), allowed)
-                runner.run(method, home, progress, [*home.earlier(), *before], track=track)
+                runner.run(method, home, progress, [*home.earlier(), *before], track=track, grace_s=grace_s)
             before.append(home.path)
             runs[arm.title].append(home.path)
     return write_tables(folder, sweep, seeds, runs)

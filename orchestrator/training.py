@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from domains.samples import PseudoLabelled, Unlabelled
 from domains.shards import Manifest, PseudoLabels
 from domains.transforms import RandomCrop
 from models.pretrained import pretrained_record
-from orchestrator import loop
+from orchestrator import checkpoints, loop
 from orchestrator.context import Context, protocol
 from orchestrator.elastic import fitting, micro_batches
 from orchestrator.errors import Interrupted, StageFailed, UserError
@@ -24,7 +25,9 @@ from orchestrator.files import read_json, read_lines
 from orchestrator.group import FINAL, came_too_late, innermost, train
 from orchestrator.method import Sizes
 from orchestrator.resources import PATIENCE_S
+from orchestrator.runfolder import CHECKPOINTS, DONE
 from orchestrator.settings import ComputeSettings
+from orchestrator.signals import Note, noted
 from orchestrator.signs import sign
 from orchestrator.stages import TARGET, Train
 from orchestrator.validation import METRIC, Validation
@@ -36,34 +39,60 @@ def run(stage: Train, context: Context) -> dict[str, Any]:
     """Train; continues from the newest verified checkpoint of the stage's folder.
 
     Raises:
-        Interrupted: the user pressed Ctrl-C; a checkpoint was saved first.
+        Interrupted: a signal, or a search, asked to stop; a checkpoint was saved first.
+        Stopped: a second signal came, or the grace of the first one is over.
         StageFailed: a worker failed more often than `compute.max_failures`.
         UserError: the cluster has no room for a worker, or the data cannot be used.
     """
     folder = context.folders[stage.name]
     job = make_job(stage, context)
-    (folder / loop.STOP).unlink(missing_ok=True)
-    outcome: dict[str, BaseException] = {}
-    ended = threading.Event()
-    # Ray Train takes over Ctrl-C in the main thread and would drop the step in hand.
-    threading.Thread(target=_fit, args=(job, context, outcome, ended), daemon=True).start()
-    with sign(f"{context.run.name}: {stage.name}"):
-        stopped = _follow(ended, folder, job.steps, stage, context)
-    (folder / loop.STOP).unlink(missing_ok=True)
-    if error := outcome.get("error"):
-        cause = innermost(error)
+    _require_beginning(folder, stage)
+    stop = folder / loop.STOP
+    stop.unlink(missing_ok=True)
+    attempts = Attempts(job, context)
+    try:
+        # Ray Train takes over Ctrl-C in the main thread and would drop the step in hand.
+        attempts.start()
+        with sign(f"{context.run.name}: {stage.name}"), noted(stop.touch, context.grace_s) as note:
+            _follow(attempts, note, job.steps, stage, context)
+    finally:
+        attempts.abandoned.set()
+        stop.unlink(missing_ok=True)
+    if note.number or (context.company and context.company.stop.is_set()):
+        raise Interrupted(note.number or signal.SIGINT)
+    if attempts.error:
+        cause = innermost(attempts.error)
         if isinstance(cause, UserError):
             raise cause
         if isinstance(cause, DataError):
-            raise UserError(str(cause)) from error
-        raise StageFailed(f"{stage.name}: {type(cause).__name__}: {cause}") from error
-    if stopped:
-        raise Interrupted
+            raise UserError(str(cause)) from attempts.error
+        raise StageFailed(f"{stage.name}: {type(cause).__name__}: {cause}") from attempts.error
     return {
         "steps": job.steps,
         "workers": read_json(folder / loop.WORKERS),
         **_judged(read_lines(folder / "metrics.jsonl")),
     }
+
+
+def _require_beginning(folder: Path, stage: Train) -> None:
+    """Refuse to begin again where the log says that there must be a checkpoint.
+
+    Raises:
+        UserError: the stage is not at its beginning, but its checkpoints are gone.
+    """
+    log = folder / "metrics.jsonl"
+    if checkpoints.exist(folder / CHECKPOINTS):
+        return
+    if (folder / DONE).exists():  # it was finished, which removed its checkpoints, and is no longer as it was
+        log.unlink(missing_ok=True)
+        (folder / DONE).unlink()
+    reached = max((line["step"] for line in read_lines(log)), default=0)
+    if reached > stage.settings.checkpoint_every:
+        raise UserError(
+            f"The log of {folder} shows step {reached}, but its checkpoints are gone.",
+            "Put the folder checkpoints back, remove the whole folder of the stage to train it again, or start a new "
+            "run with --fresh.",
+        )
 
 
 def make_job(stage: Train, context: Context) -> loop.TrainJob:
@@ -95,6 +124,7 @@ def make_job(stage: Train, context: Context) -> loop.TrainJob:
     return loop.TrainJob(
         method=method,
         stage=stage,
+        identity=context.fingerprints[stage.name],
         num_classes=len(domains.space),
         steps=step_count(stage, domains.sizes, method.compute),
         feed=feed,
@@ -140,32 +170,47 @@ def _judged(lines: list[dict[str, Any]]) -> dict[str, float]:
     return {METRIC: found[-1]} if found else {}
 
 
-def _fit(job: loop.TrainJob, context: Context, outcome: dict[str, BaseException], ended: threading.Event) -> None:
-    """Run the group, and again when it lost a worker: the loop then continues from its newest checkpoint.
+class Attempts(threading.Thread):
+    """Trains with a group of workers, and again when it lost one: the loop goes on from its newest checkpoint.
 
     Ray waits a while for a lost worker to be replaced; if it is not, the group goes on with fewer.
     """
-    asked = job.method.compute
-    # Among others its turn comes; alone, those that are there go on.
-    patience, failures, most = math.inf if context.company else PATIENCE_S, 0, asked.workers
-    group: ComputeSettings | None = None
-    while failures <= asked.max_failures:
-        outcome.clear()
-        try:
-            if group is None:
-                group = fitting(asked, most, patience)
-                _say(job.stage.name, group, asked, context)
-            train(dataclasses.replace(job, method=dataclasses.replace(job.method, compute=group)))
-            break
-        except BaseException as error:  # handed to the main thread, which raises it
-            outcome["error"] = error
-            if group is None or isinstance(innermost(error), FINAL):
+
+    def __init__(self, job: loop.TrainJob, context: Context) -> None:
+        super().__init__(daemon=True)
+        self._job, self._context = job, context
+        self.error: BaseException | None = None
+        """What the last attempt ended with."""
+        self.ended = threading.Event()
+        self.abandoned = threading.Event()
+        """Set by whoever no longer waits: nothing is tried again."""
+
+    def run(self) -> None:
+        """Try until it is done, is not worth another try, or nobody waits for it."""
+        asked = self._job.method.compute
+        # Among others its turn comes; alone, those that are there go on.
+        patience, failures, most = math.inf if self._context.company else PATIENCE_S, 0, asked.workers
+        group: ComputeSettings | None = None
+        while failures <= asked.max_failures and not self._unwanted():
+            self.error = None
+            try:
+                if group is None:
+                    group = fitting(asked, most, patience)
+                    _say(self._job.stage.name, group, asked, self._context)
+                train(dataclasses.replace(self._job, method=dataclasses.replace(self._job.method, compute=group)))
                 break
-            if came_too_late(error) and group.workers > 1:
-                group, most = None, group.workers - 1
-            else:
-                failures += 1
-    ended.set()
+            except BaseException as error:  # handed to the main thread, which raises it
+                self.error = error
+                if group is None or isinstance(innermost(error), FINAL):
+                    break
+                if came_too_late(error) and group.workers > 1:
+                    group, most = None, group.workers - 1
+                else:
+                    failures += 1
+        self.ended.set()
+
+    def _unwanted(self) -> bool:
+        return self.abandoned.is_set() or (self._job.folder / loop.STOP).exists()
 
 
 def _say(stage: str, group: ComputeSettings, asked: ComputeSettings, context: Context) -> None:
@@ -177,33 +222,33 @@ def _say(stage: str, group: ComputeSettings, asked: ComputeSettings, context: Co
         )
 
 
-def _follow(ended: threading.Event, folder: Path, steps: int, stage: Train, context: Context) -> bool:
-    """Show the log as it grows, and pass validations on, until the group ends; returns whether it was asked to stop."""
-    stopped, told, company = False, 0, context.company
+def _follow(attempts: Attempts, note: Note, steps: int, stage: Train, context: Context) -> None:
+    """Show the log as it grows, pass validations on, and pass a request to stop on, until the group ends."""
+    folder, company = context.folders[stage.name], context.company
+    told, asked = 0, False
     with context.progress.bar(stage.name, steps, unit="step") as bar:
-        # An event, since Ctrl-C in Thread.join would make a live thread look finished.
-        while not ended.is_set():
-            try:
-                ended.wait(POLL_S)
-                lines = read_lines(folder / "metrics.jsonl")
-                if lines:
-                    bar.update(lines[-1]["step"], {k: v for k, v in lines[-1].items() if k not in ("stage", "step")})
-                if company is None:
-                    continue
+        # An event, since a signal in Thread.join would make a live thread look finished.
+        while not attempts.ended.wait(POLL_S):
+            lines = read_lines(folder / "metrics.jsonl")
+            if lines:
+                bar.update(lines[-1]["step"], {k: v for k, v in lines[-1].items() if k not in ("stage", "step")})
+            if company:
                 for line in lines:
                     if METRIC in line and line["step"] > told:
                         told = line["step"]
                         company.notify(stage, {"steps": told, "of": steps, METRIC: line[METRIC]})
-                if company.stop.is_set() and not stopped:
-                    stopped = True
+                if company.stop.is_set():
                     (folder / loop.STOP).touch()
-            except KeyboardInterrupt:
-                if stopped:
-                    raise Interrupted from None
-                stopped = True
-                context.progress.say("stopping: saving a checkpoint (Ctrl-C again to leave at once)")
-                (folder / loop.STOP).touch()
+            if note.number and not asked:
+                asked = True
+                context.progress.say(f"stopping: saving a checkpoint ({_way_out(note.number, context)})")
         lines = read_lines(folder / "metrics.jsonl")
         if lines:
             bar.update(lines[-1]["step"], {})
-    return stopped
+
+
+def _way_out(number: int, context: Context) -> str:
+    """How a command that saves is left at once."""
+    if number == signal.SIGINT:
+        return "Ctrl-C again to leave at once"
+    return f"for {context.grace_s:g} s at most, see --grace"

@@ -189,9 +189,9 @@ class Desk:
         script = str(ROOT / "pipelines" / f"{pipeline}.py")
         return Command([sys.executable, script, *words], self.work, {**self.env, **(env or {})})
 
-    def carry_out(self, pipeline: str, *words: str) -> str:
+    def carry_out(self, pipeline: str, *words: str, code: int = 0) -> str:
         """The same without Ray, in this process (`tests.one_process`); returns what it printed."""
-        return one_process.carry_out(pipeline, words, self.work, self.temp)
+        return one_process.carry_out(pipeline, words, self.work, self.temp, code)
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ TASKS = ("evaluation", "labelling", "panels", "statistics", "translation")
 """Modules of a run that start tasks."""
 
 
-def carry_out(pipeline: str, words: Sequence[str], folder: Path, temp: Path) -> str:
+def carry_out(pipeline: str, words: Sequence[str], folder: Path, temp: Path, code: int = 0) -> str:
     """Carry out a run to its end; returns what it printed.
 
     Args:
@@ -38,6 +38,7 @@ def carry_out(pipeline: str, words: Sequence[str], folder: Path, temp: Path) -> 
         words: of the command, `--name` among them.
         folder: where the command is given.
         temp: for temporary files.
+        code: that it must end with.
     """
     script = importlib.import_module(f"pipelines.{pipeline}")
     printed = io.StringIO()
@@ -46,10 +47,11 @@ def carry_out(pipeline: str, words: Sequence[str], folder: Path, temp: Path) -> 
         _without_ray(words, temp),
         contextlib.chdir(folder),
         contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(printed),
         pytest.raises(SystemExit) as ended,
     ):
         script.main()
-    assert ended.value.code == 0, printed.getvalue()
+    assert ended.value.code == code, printed.getvalue()
     return printed.getvalue()
 
 
@@ -100,9 +102,9 @@ def _one_worker(asked: ComputeSettings, most: int, patience: float) -> ComputeSe
 def _train(job: loop.TrainJob) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
     trained = loop.Loop(job)
-    trained.run()
     assert trained._writer is not None
-    trained._writer.close()
+    with trained._writer:  # a worker's lock goes with its process
+        trained.run()
 
 
 def _run_tasks(

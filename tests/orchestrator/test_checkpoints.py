@@ -15,9 +15,21 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator import checkpoints
-from orchestrator.checkpoints import newest_verified, optimiser_tensors, restore_optimiser, save
-from orchestrator.errors import StageFailed
+from orchestrator.checkpoints import optimiser_tensors, restore_optimiser
+from orchestrator.errors import StageFailed, UserError
 from orchestrator.files import digests_below, write_json
+from orchestrator.fingerprint import Fingerprint
+from orchestrator.finite import Diverged
+
+OWN = Fingerprint.of({"name": "adapt-0", "settings": {"lr": 0.1}}, {"source": "abc"})
+
+
+def newest_verified(folder: Path) -> checkpoints.Checkpoint | None:
+    return checkpoints.newest_verified(folder, OWN)
+
+
+def save(folder: Path, step: int, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> Path:
+    return checkpoints.save(folder, step, tensors, state, OWN)
 
 
 def tensors_of(step: int) -> dict[str, dict[str, Tensor]]:
@@ -42,7 +54,13 @@ def folder(tmp_path):
 def assert_is_as_saved(found: checkpoints.Checkpoint | None, step: int) -> None:
     assert found is not None
     assert found.step == step
-    assert found.state() == {"schema": checkpoints.SCHEMA, "step": step, **state_of(step)}
+    assert found.state() == {
+        "schema": checkpoints.SCHEMA,
+        "step": step,
+        "fingerprint": OWN.digest,
+        "decided_by": OWN.decided_by,
+        **state_of(step),
+    }
     for kind, values in tensors_of(step).items():
         loaded = found.tensors(kind)
         assert loaded.keys() == values.keys()
@@ -318,3 +336,40 @@ def test_checkpoint_of_another_schema_is_refused(folder):
     with pytest.raises(StageFailed, match=f"schema {checkpoints.SCHEMA + 1}, this version reads {checkpoints.SCHEMA}"):
         newest_verified(folder)
     assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (Fingerprint.of({"name": "adapt-0", "settings": {"lr": 0.3}}, {"source": "abc"}), "lr: was 0.1, now 0.3"),
+        (Fingerprint.of({"name": "source", "settings": {"lr": 0.1}}, {}), "name: was 'adapt-0', now 'source'"),
+        (Fingerprint.of({"name": "adapt-0", "settings": {"lr": 0.1}}, {"source": "abd"}), "source: was 'abc', now"),
+    ],
+)
+def test_checkpoint_of_another_training_is_refused_with_what_differs(other, named, folder):
+    before = digests_below(folder)
+    with pytest.raises(UserError, match="belongs to another training") as refused:
+        checkpoints.newest_verified(folder, other)
+    assert named in str(refused.value)
+    assert digests_below(folder) == before
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("kind", ["networks", "optimisers"])
+def test_nothing_is_saved_that_holds_a_bad_number(value, kind, folder):
+    tensors, before = tensors_of(30), digests_below(folder)
+    next(iter(tensors[kind].values())).view(-1)[-1] = value
+    with pytest.raises(Diverged, match="step 30"):
+        save(folder, 30, tensors, state_of(30))
+    assert digests_below(folder) == before
+
+
+def test_resuming_falls_back_past_a_checkpoint_that_holds_a_bad_number(folder, monkeypatch, caplog):
+    tensors = tensors_of(30)
+    tensors["networks"]["net/weight"][1, 2] = torch.nan
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "bad_tensors", lambda _: [])  # as a version that did not look
+        save(folder, 30, tensors, state_of(30))
+    with caplog.at_level(logging.WARNING):
+        assert_is_as_saved(newest_verified(folder), 20)
+    assert "step-00000030 holds NaN or infinity; set aside as step-00000030.corrupt" in caplog.text

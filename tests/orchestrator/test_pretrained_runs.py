@@ -13,8 +13,8 @@ from models.settings import SegmenterSettings
 from models.weights import WEIGHTS
 from orchestrator import cli
 from orchestrator.errors import UserError
+from orchestrator.fingerprint import fingerprints_of
 from orchestrator.flags import RunFlags
-from orchestrator.runner import _fingerprints
 from orchestrator.stages import Train
 from pipelines.drsl import PRESETS, Drsl
 
@@ -37,7 +37,7 @@ def settings_of(**changes: str) -> Drsl:
 
 def fingerprints(method: Drsl) -> dict[str, str]:
     stages = [stage for stage in method.stages(sizes=None) if isinstance(stage, Train)]  # type: ignore[arg-type]
-    return _fingerprints(stages[:1], method)
+    return fingerprints_of(stages[:1], method)
 
 
 def test_relative_path_is_made_absolute_and_the_network_begins_there(folder: Path, monkeypatch: pytest.MonkeyPatch):

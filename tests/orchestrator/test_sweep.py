@@ -33,7 +33,7 @@ def runs(monkeypatch):
     """
     made = []
 
-    def pretend(method, home, progress, reuse, track):
+    def pretend(method, home, progress, reuse, track, grace_s):
         made.append((method, home.path.name, [path.name for path in reuse]))
         stage = home.path / "stages" / "01-source-only"
         stage.mkdir(parents=True)

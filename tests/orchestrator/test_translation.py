@@ -16,8 +16,9 @@ from domains.errors import DataError
 from domains.settings import DomainSettings, IsaSettings, PairSettings
 from domains.translations import Translations
 from models.settings import TranslatorSettings
-from orchestrator import panels, runner, translation
+from orchestrator import panels, translation
 from orchestrator.context import Context, open_domains
+from orchestrator.fingerprint import fingerprints_of
 from orchestrator.loop import NETWORKS
 from orchestrator.progress import Progress
 from orchestrator.report import write_report
@@ -167,7 +168,7 @@ def test_adaptation_depends_on_the_content_of_the_translations_it_uses(context):
 
     def fingerprints(isa: IsaSettings) -> dict[str, str]:
         method = dataclasses.replace(PRESETS["toy"](), isa=isa)
-        return runner._fingerprints(method.stages(context.domains.sizes), method)
+        return fingerprints_of(method.stages(context.domains.sizes), method)
 
     before, unused = fingerprints(used), fingerprints(dataclasses.replace(used, ratio=0.0))
     weights = context.folders["translator"] / NETWORKS / "to_target.safetensors"
@@ -185,7 +186,7 @@ def test_adaptation_depends_on_the_content_of_the_translations_it_uses(context):
 def test_fingerprints_see_the_domains_that_a_translation_reads():
     def fingerprints(**changes: object) -> dict[str, str]:
         method = dataclasses.replace(METHOD, pair=dataclasses.replace(METHOD.pair, **changes))
-        return runner._fingerprints(method.stages(context_sizes), method)
+        return fingerprints_of(method.stages(context_sizes), method)
 
     context_sizes = open_domains(METHOD).sizes
     before = fingerprints()

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config import flatten
+from orchestrator.fingerprint import fingerprints_of
 from orchestrator.method import Method, Sizes
-from orchestrator.runner import _fingerprints
 from orchestrator.stages import Train
 from pipelines import adaptsegnet, advent, cbst, crst, drsl, minent, oracle, presets, source_only, structure, translate
 from pipelines.drsl import LossSettings
@@ -99,6 +99,6 @@ def test_no_method_can_take_over_the_adaptation_of_another(preset):
     for method in methods:
         stages = method.stages(Sizes(source=8, target=8, classes=12))
         last = [stage for stage in stages if isinstance(stage, Train)][-1]
-        fingerprint = _fingerprints(stages, method)[last.name]
+        fingerprint = fingerprints_of(stages, method)[last.name]
         assert fingerprint not in seen, f"{method.title} and {seen[fingerprint]} train alike"
         seen[fingerprint] = method.title
