@@ -90,12 +90,13 @@ class Watch:
                 raise self._diverged(look)
 
 
-def largest(gradients: Iterable[Tensor]) -> Tensor:
-    """The largest absolute value in some gradients; NaN where one of them holds NaN, 0 where there are none.
+def norm(gradients: Iterable[Tensor]) -> Tensor:
+    """The Euclidean norm of some gradients; NaN or infinite where one of them holds such a number, 0 of none.
 
-    Unlike a sum of squares it does not overflow while every value is finite.
+    It also overflows where a gradient exceeds about 1e19, which no training comes back from. The largest absolute value
+    would not, but takes ten times as long on a processor: 1 ms a step in place of 0.1 ms for 44 small tensors.
     """
-    return torch.nn.utils.get_total_norm(gradients, norm_type=torch.inf)
+    return torch.nn.utils.get_total_norm(gradients)
 
 
 def bad_tensors(tensors: Mapping[str, Tensor]) -> list[str]:

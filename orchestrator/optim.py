@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ConstantLR, LinearLR, LRScheduler, PolynomialLR, SequentialLR
 
-from orchestrator.finite import largest
+from orchestrator.finite import norm
 from orchestrator.method import Method
 from orchestrator.settings import OptimiserSettings
 
@@ -63,14 +63,14 @@ class Updates:
         """Make the gradients of some networks ready for their update.
 
         Returns:
-            The largest absolute gradient of each network, before clipping. Empty in fp16, where the scaler itself
+            The norm of the gradients of each network, before clipping. Empty in fp16, where the scaler itself
             leaves out an update with gradients that overflowed.
         """
         found: dict[str, Tensor] = {}
         for name in names:
             gradients = [p.grad for p in self._parameters[name] if p.grad is not None]
             if self._scaler is None and gradients:
-                found[f"gradient of {name}"] = largest(gradients)
+                found[f"gradient of {name}"] = norm(gradients)
             if self._scaler is not None and gradients and self._clip:
                 self._scaler.unscale_(self._optimisers[name])
         if self._clip:

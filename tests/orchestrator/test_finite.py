@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from orchestrator.finite import Diverged, Look, Watch, bad_tensors, largest
+from orchestrator.finite import Diverged, Look, Watch, bad_tensors, norm
 
 CPU = torch.device("cpu")
 FINE = {"loss": torch.tensor(3e38), "seg": torch.tensor(0.0), "gradient of net": torch.tensor(1e-40)}
@@ -49,11 +49,11 @@ class Arrived:
         pass
 
 
-def test_largest_gradient_does_not_overflow_and_keeps_what_is_bad():
-    assert largest([torch.full((10,), -3e38), torch.ones(2, 2)]).item() == pytest.approx(3e38)
-    assert largest([]).item() == 0
-    assert largest([torch.ones(3), torch.tensor([1.0, torch.nan])]).isnan()
-    assert largest([torch.ones(3), torch.tensor([1.0, -torch.inf])]).item() == torch.inf
+def test_norm_of_gradients_keeps_what_is_bad():
+    assert norm([torch.full((10,), 1e15), torch.full((2, 3), -1e15)]).item() == pytest.approx(4e15)
+    assert norm([]).item() == 0
+    assert norm([torch.ones(3), torch.tensor([1.0, torch.nan])]).isnan()
+    assert norm([torch.ones(3), torch.tensor([1.0, -torch.inf])]).item() == torch.inf
 
 
 def test_whole_numbers_are_never_bad():

@@ -23,7 +23,7 @@ def optimisers(nets: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
 
 
 def step(nets, updates, scaler=None, poison: str = "") -> dict[str, torch.Tensor]:
-    """Each network has a loss of its own and steps after it; returns the largest gradients that were told."""
+    """Each network has a loss of its own and steps after it; returns the norms that were told."""
     found = {}
     for number, name in enumerate(NAMES):
         loss = nets[name](torch.full((4, 3), 2.0**number)).square().sum()
@@ -72,7 +72,7 @@ def test_network_whose_gradients_overflow_is_left_alone_and_the_scale_is_halved_
         torch.testing.assert_close(weights(nets)[name], expected[name], rtol=1e-5, atol=1e-6)
 
 
-def test_largest_gradients_are_those_before_clipping():
+def test_norms_are_those_before_clipping():
     nets = networks()
     updates = Updates(nets, optimisers(nets), None, clip=1e-3)
     found = step(nets, updates)
