@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import IO, cast
 
 from domains.archive_ledger import Ledger, Limits
-from domains.arrow import sha256_of
 from domains.errors import DataError
+from domains.files import sha256_of
 from domains.merging import merge
 
 _STREAMS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}

@@ -19,8 +19,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from domains.arrow import sha256_of, write_rows
+from domains.arrow import write_rows
 from domains.errors import DataError
+from domains.files import sha256_of
 from domains.folder import require
 from domains.labels import LabelSpace
 from domains.shards import compress_plane, read_plane

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pyarrow as pa
 
-from domains.arrow import open_table, sha256_of, write_text
+from domains.arrow import open_table
 from domains.errors import DataError
+from domains.files import sha256_of, write_text
 from domains.folder import nearest
 
 if TYPE_CHECKING:
@@ -59,14 +60,16 @@ def read_store_manifest(folder: Path, kind: type[Kind], what: str, again: str) -
         again: how one comes by a new one, for the messages.
 
     Raises:
-        DataError: if it is missing, broken or of another schema.
+        DataError: if it is missing, broken, of another schema, or names a file outside the store.
     """
     path = folder / MANIFEST
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["schema"] != 1:
             raise DataError(f"{path} was written by another version: {again}")
-        return kind(**{field.name: content[field.name] for field in fields(kind)})  # type: ignore[arg-type]
+        manifest = kind(**{field.name: content[field.name] for field in fields(kind)})  # type: ignore[arg-type]
+        _require_inside(path, [*manifest.shards, *getattr(manifest, "scores", ())])
+        return manifest
     except FileNotFoundError as error:
         hint = "" if folder.is_dir() else nearest(folder)
         raise DataError(f"{folder} holds no complete {what}: {MANIFEST} is missing{hint}; {again}") from error
@@ -112,6 +115,12 @@ class Shards:
         """Shard and row of each image by its id, in the order of the shards."""
         ids = [table.column("id").to_pylist() for table in self.tables]
         return {id: (shard, row) for shard, names in enumerate(ids) for row, id in enumerate(names)}
+
+
+def _require_inside(manifest: Path, names: list[str]) -> None:
+    for name in names:
+        if Path(name).name != name or name == "..":
+            raise DataError(f"{manifest} names a shard outside its folder: {name!r}")
 
 
 def _has_digest(path: Path, digest: str) -> bool:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from domains.arrow import write_rows
 from domains.errors import DataError
+from domains.files import refuse_links
 from domains.folder import nearest, require
 from domains.images import resize_image
 from domains.labels import LabelSpace
@@ -167,10 +168,11 @@ def find_translations(run: Path) -> Path:
     """The finished store of translated images in a run folder.
 
     Raises:
-        DataError: if there is none.
+        DataError: if there is none, or a symbolic link leads out of the folder.
     """
     if not run.is_dir():
         raise DataError(f"run folder {run} does not exist{nearest(run)}")
+    refuse_links(run)
     for path in sorted(run.glob(f"stages/*/{MANIFEST}")):
         if f'"{KIND}"' in path.read_text(encoding="utf-8", errors="replace"):
             return path.parent

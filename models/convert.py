@@ -12,9 +12,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from domains.files import write_bytes
 from models.layouts import recognise
 from models.normalisation import KNOWN
-from models.weights import CONFIG, WEIGHTS, write_whole
+from models.weights import CONFIG, WEIGHTS
 
 NESTS = ("state_dict", "model")
 """Where training programs put the tensors when they save more than those."""
@@ -56,9 +57,8 @@ def convert(source: Path, out: Path, normalisation: str = "auto") -> dict[str, A
         "normalisation": KNOWN[layout.normalisation if normalisation == "auto" else normalisation].as_json(),
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / WEIGHTS, weights)
-    write_whole(out / CONFIG, json.dumps(config, indent=2).encode())
+    write_bytes(out / WEIGHTS, weights)
+    write_bytes(out / CONFIG, json.dumps(config, indent=2).encode())
     return config
 
 

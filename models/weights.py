@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from domains.files import open_itself, write_bytes
 from models.matching import refuse_unmatched
 from models.segmenter import Segmenter
 from models.settings import SegmenterSettings, family_of
@@ -67,9 +67,8 @@ def save_model(
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
     document = json.dumps(config, indent=2, allow_nan=False).encode()
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    write_whole(Path(folder) / WEIGHTS, weights)
-    write_whole(Path(folder) / CONFIG, document)
+    write_bytes(Path(folder) / WEIGHTS, weights)
+    write_bytes(Path(folder) / CONFIG, document)
 
 
 def load_model(folder: str | Path) -> tuple[Segmenter, dict[str, Any]]:
@@ -82,8 +81,8 @@ def load_model(folder: str | Path) -> tuple[Segmenter, dict[str, Any]]:
         The network, on the processor and in evaluation mode, and the content of `config.json`.
 
     Raises:
-        ValueError: if the folder holds no model, or one that is damaged, of another schema, or whose tensors
-            are not those of the network that its configuration describes.
+        ValueError: if the folder holds no model, or one that is damaged, of another schema, whose tensors are not
+            those of the network that its configuration describes, or whose files are symbolic links.
     """
     config = _read_config(Path(folder))
     tensors = _read_tensors(Path(folder) / WEIGHTS, config["sha256"])
@@ -149,9 +148,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
         )
     path = folder / CONFIG
     try:
-        config = json.loads(path.read_bytes())
+        content = _content(path)
     except FileNotFoundError as error:
         raise ValueError(f"{folder} holds no {CONFIG}: name a folder that a model was saved to") from error
+    try:
+        config = json.loads(content)
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON ({error}): restore it or save again") from error
     schema = config.get("schema") if isinstance(config, dict) else None
@@ -165,7 +166,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     try:
-        data = path.read_bytes()
+        data = _content(path)
     except FileNotFoundError as error:
         raise ValueError(f"{path} is missing: restore it or save again") from error
     if hashlib.sha256(data).hexdigest() != sha256:
@@ -173,14 +174,9 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     return safetensors.torch.load(data)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file by one that is complete and on the disk."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def _content(path: Path) -> bytes:
+    with open_itself(path) as file:
+        return file.read()
 
 
 def _kind(tensor: Tensor) -> str:

@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from orchestrator.errors import StageFailed, UserError
-from orchestrator.files import digests_below, read_json, sync_folder, write_json
+from orchestrator.files import (
+    digests_below,
+    read_json,
+    remove,
+    remove_unfinished,
+    replacing_folder,
+    write_json,
+    write_tensors,
+)
 from orchestrator.fingerprint import Fingerprint
 from orchestrator.finite import Diverged, bad_tensors
 
@@ -66,21 +73,15 @@ def save(
     if bad := [name for values in tensors.values() for name in bad_tensors(values)]:
         raise Diverged(f"step {step}: NaN or infinity in {len(bad)} tensors, the first {bad[0]}; nothing is saved")
     final = folder / _name(step)
-    partial = folder / f".{_name(step)}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for kind, values in tensors.items():
-        save_file({name: t.detach().cpu().contiguous() for name, t in values.items()}, partial / f"{kind}.safetensors")
-    told = {"fingerprint": identity.digest, "decided_by": dict(identity.decided_by)}
-    (partial / "state.json").write_text(json.dumps({"schema": SCHEMA, "step": step, **told, **state}))
-    write_json(partial / MANIFEST, digests_below(partial))
-    sync_folder(partial)
-    (partial / MARKER).touch()
-    shutil.rmtree(final, ignore_errors=True)
-    partial.replace(final)
-    sync_folder(folder)
+    with replacing_folder(final) as partial:
+        for kind, values in tensors.items():
+            write_tensors(partial / f"{kind}.safetensors", values)
+        told = {"fingerprint": identity.digest, "decided_by": dict(identity.decided_by)}
+        write_json(partial / "state.json", {"schema": SCHEMA, "step": step, **told, **state})
+        write_json(partial / MANIFEST, digests_below(partial))
+        (partial / MARKER).touch()
     for old in _candidates(folder)[KEEP:]:
-        shutil.rmtree(old)
+        remove(old)
     return final
 
 
@@ -95,8 +96,7 @@ def newest_verified(folder: Path, identity: Fingerprint) -> Checkpoint | None:
         StageFailed: there are checkpoints but none is intact: starting over silently would hide the loss.
         UserError: the newest intact one belongs to another training; what differs is listed.
     """
-    for partial in folder.glob(".step-*.partial"):
-        shutil.rmtree(partial)
+    remove_unfinished(folder)
     candidates = _candidates(folder)
     for path in candidates:
         fault = _fault(path)
@@ -104,7 +104,7 @@ def newest_verified(folder: Path, identity: Fingerprint) -> Checkpoint | None:
             _require_same(path, identity)
             return Checkpoint(path, read_json(path / "state.json")["step"])
         aside = path.with_name(path.name + ".corrupt")
-        shutil.rmtree(aside, ignore_errors=True)
+        remove(aside)
         path.replace(aside)
         log.warning("checkpoint %s %s; set aside as %s", path, fault, aside.name)
     if candidates or list(folder.glob("*.corrupt")):

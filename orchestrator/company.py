@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from domains.files import open_itself
 from orchestrator.errors import Interrupted
 from orchestrator.files import try_lock
 from orchestrator.stages import Stage
@@ -47,7 +48,7 @@ class Company:
         """
         path = self.folder / ".turns" / fingerprint
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8") as file:
+        with open_itself(path, "w") as file:
             while not try_lock(file):
                 self.check()
                 time.sleep(POLL_S)

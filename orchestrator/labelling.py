@@ -6,18 +6,21 @@ A round that was cut off redoes only the parts whose shard is missing or does no
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
+import json
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save
 
 from domains.arrow import intact_digest, open_table
+from domains.files import verified_digest, write_noted
 from domains.metrics import confusion_matrix, mean_iou, named, precision_per_class
 from domains.samples import Labelled, Unlabelled
 from domains.scores import score_strips
@@ -46,11 +49,11 @@ from orchestrator.cost import Meter
 from orchestrator.errors import StageFailed
 from orchestrator.files import digest
 from orchestrator.inference import Predictor
-from orchestrator.runfolder import MODEL
+from orchestrator.runfolder import MODEL, handed_on
 from orchestrator.settings import ViewSettings
 from orchestrator.stages import Label
 from orchestrator.statistics import COUNTS as STATISTICS
-from orchestrator.tasks import run_tasks, split
+from orchestrator.tasks import run_tasks, split, written_digest
 
 COUNTS = "confidence.safetensors"
 """Confidence histogram of the whole target, kept so that a damaged label shard can be cut again alone."""
@@ -70,14 +73,14 @@ class Part:
     precision: str
     labeller: str
     """Digest of the model's weights, and how it predicts."""
-    prior: Path | None
-    """File of the source's statistics, where they weigh the predictions."""
+    prior: np.ndarray | None
+    """Counts of the source's labels by class and place, where they weigh the predictions."""
     costs: Path | None = None
     """Folder to write down in what each image costs, for a rehearsal."""
 
     @property
     def origin(self) -> dict[str, str]:
-        """What the score shard is made from: stored in it, compared before it is used again."""
+        """What scores and counts are made from: stored in both, compared before they are used again."""
         return {"labeller": self.labeller, "images": f"{self.indices[0]}-{self.indices[-1]}"}
 
     @property
@@ -116,6 +119,11 @@ class Cut:
         return intact_digest(self.part.labels, self.origin)
 
 
+def _as_metadata(origin: Mapping[str, str]) -> dict[str, str]:
+    """One entry: of several, safetensors writes the order anew each time, and equal counts are to be equal files."""
+    return {"origin": json.dumps(origin, sort_keys=True)}
+
+
 @dataclass(frozen=True)
 class Counts:
     """All that the choice of thresholds needs to know of the target; its size knows no number of images."""
@@ -127,19 +135,19 @@ class Counts:
         """The counts of both parts."""
         return Counts(self.histogram + other.histogram, self.entropy + other.entropy)
 
-    def write(self, path: Path, labeller: str) -> None:
-        """Store atomically, with the labeller they are of."""
+    def write(self, path: Path, origin: Mapping[str, str]) -> None:
+        """Store with what they are made from, and with their digest beside them: one bit of them moves a threshold."""
         entropy = np.array([self.entropy.total, self.entropy.pixels], dtype=np.float64)
-        partial = path.with_suffix(".partial")
-        save_file({"histogram": self.histogram.counts, "entropy": entropy}, partial, {"labeller": labeller})
-        partial.replace(path)
+        write_noted(path, save({"histogram": self.histogram.counts, "entropy": entropy}, _as_metadata(origin)))
 
     @classmethod
-    def read(cls, path: Path, labeller: str) -> Counts | None:
-        """What `write` stored, or None where there is nothing whole of this labeller."""
+    def read(cls, path: Path, origin: Mapping[str, str]) -> Counts | None:
+        """What `write` stored, or None where there is nothing whole of this origin."""
+        if verified_digest(path) is None:
+            return None
         try:
             with safe_open(path, framework="numpy") as file:
-                if file.metadata() != {"labeller": labeller}:
+                if file.metadata() != _as_metadata(origin):
                     return None
                 total, pixels = file.get_tensor("entropy").tolist()
                 return cls(ConfidenceHistogram(file.get_tensor("histogram")), SelfEntropy(total, int(pixels)))
@@ -161,10 +169,12 @@ def run(stage: Label, context: Context) -> dict[str, Any]:
     parts = make_parts(stage, context)
     method, space = context.method, context.domains.space
     folder = context.folders[stage.name]
-    counts = Counts.read(folder / COUNTS, parts[0].labeller)
+    # How the target is cut into parts shows in no count of all of it.
+    origin = {"labeller": parts[0].labeller, "images": f"0-{parts[-1].indices[-1]}"}
+    counts = Counts.read(folder / COUNTS, origin)
     if counts is None:
         counts = functools.reduce(operator.add, _score(parts, stage, context))
-        counts.write(folder / COUNTS, parts[0].labeller)
+        counts.write(folder / COUNTS, origin)
     cut = thresholds(counts.histogram, stage.portion)
     cuts = [Cut(part, cut, stage.softness) for part in parts]
     missing = [cut for cut in cuts if cut.digest is None]
@@ -174,7 +184,7 @@ def run(stage: Label, context: Context) -> dict[str, Any]:
     found = run_tasks(inspect_part, inspections, method.compute, f"{stage.name}: inspect")
     selected, confusion = (np.sum(values, axis=0) for values in zip(*found, strict=True))
     predicted = counts.histogram.counts.sum(1)
-    kept = {part.scores.name: str(intact_digest(part.scores, part.origin)) for part in parts} if stage.softness else {}
+    kept = {part.scores.name: written_digest(part.scores, part.origin) for part in parts} if stage.softness else {}
     write_manifest(
         folder,
         Manifest(
@@ -183,7 +193,7 @@ def run(stage: Label, context: Context) -> dict[str, Any]:
             thresholds=dict(zip(space.classes, cut.tolist(), strict=True)),
             class_counts=dict(zip(space.classes, selected.tolist(), strict=True)),
             predicted_counts=dict(zip(space.classes, predicted.tolist(), strict=True)),
-            shards={cut.part.labels.name: str(cut.digest) for cut in cuts},
+            shards={cut.part.labels.name: written_digest(cut.part.labels, cut.origin) for cut in cuts},
             softness=stage.softness,
             scores=kept,
         ),
@@ -211,9 +221,11 @@ def make_parts(stage: Label, context: Context) -> list[Part]:
     model = (context.folders[stage.by] / MODEL).absolute()
     compute, target = context.method.compute, context.domains.target
     labeller = f"{digest(model / 'model.safetensors')} {stage.views.kind} {compute.precision}"
-    prior = (context.folders[stage.prior] / STATISTICS).absolute() if stage.prior else None
-    if prior:
-        labeller += f" prior={digest(prior)}"
+    prior = None
+    if stage.prior:
+        content = handed_on(context.folders[stage.prior], STATISTICS)
+        labeller += f" prior={hashlib.sha256(content).hexdigest()}"
+        prior = load(content)["places"]
     return [
         Part(
             number=number,
@@ -239,7 +251,7 @@ def score_part(part: Part) -> None:
     """
     predictor = Predictor(part.model, part.precision, part.views)
     histogram, entropy = ConfidenceHistogram.empty(part.num_classes), SelfEntropy()
-    prior = log_spatial_prior(load_file(part.prior)["places"]) if part.prior else None
+    prior = None if part.prior is None else log_spatial_prior(part.prior)
     meter = Meter(predictor.device)
 
     def rows() -> Iterator[ScoreRow]:
@@ -258,7 +270,7 @@ def score_part(part: Part) -> None:
 
     write_scores(part.scores, rows(), part.origin)
     # Written last, the counts vouch for the scores.
-    Counts(histogram, entropy).write(part.counts, part.labeller)
+    Counts(histogram, entropy).write(part.counts, part.origin)
     if part.costs:
         meter.write(part.costs)
 
@@ -290,12 +302,18 @@ def inspect_part(inspection: Inspection) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _score(parts: list[Part], stage: Label, context: Context) -> list[Counts]:
-    """Score the parts that are not scored yet; returns what was counted in each."""
-    todo = [p for p in parts if intact_digest(p.scores, p.origin) is None or not Counts.read(p.counts, p.labeller)]
+    """Score the parts that are not scored yet; returns what was counted in each.
+
+    Raises:
+        StageFailed: counts of a part cannot be read back: without them the thresholds would be those of fewer images.
+    """
+    todo = [p for p in parts if intact_digest(p.scores, p.origin) is None or not Counts.read(p.counts, p.origin)]
     with context.progress.bar(stage.name, sum(len(part.indices) for part in todo), unit="image") as bar:
         count = itertools.accumulate(len(part.indices) for part in todo)
         run_tasks(
             score_part, todo, context.method.compute, f"{stage.name}: score", lambda *_: bar.update(next(count), {})
         )
-    counted = [Counts.read(part.counts, part.labeller) for part in parts]
-    return [counts for counts in counted if counts]
+    counted = {part.counts: Counts.read(part.counts, part.origin) for part in parts}
+    if lost := [path.name for path, counts in counted.items() if counts is None]:
+        raise StageFailed(f"{stage.name}: what was counted is damaged as soon as it is written: {', '.join(lost)}")
+    return [counts for counts in counted.values() if counts]

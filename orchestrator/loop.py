@@ -17,25 +17,26 @@ import ray.train
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, gather_object
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from domains.feed import Feed
+from domains.files import open_itself
 from domains.sampler import seed_of
 from domains.validation import transfer_score
 from models.segmenter import Segmenter, set_train_mode
-from models.weights import load_tensors, save_model
+from models.weights import WEIGHTS, load_tensors, save_model
 from orchestrator import checkpoints
 from orchestrator.agreement import Agreement
 from orchestrator.averages import RunningAverages
 from orchestrator.cost import Meter
-from orchestrator.files import read_json, read_lines, write_json, write_text
+from orchestrator.files import append, read_json, read_lines, write_json, write_tensors, write_text
 from orchestrator.fingerprint import Fingerprint
 from orchestrator.finite import Diverged, Look, Watch
 from orchestrator.method import Method
 from orchestrator.optim import Updates, make_optimiser, make_schedule
-from orchestrator.runfolder import CHECKPOINTS, MODEL
+from orchestrator.runfolder import CHECKPOINTS, MODEL, handed_on
 from orchestrator.settings import ComputeSettings
 from orchestrator.stages import Train
 from orchestrator.validation import METRIC, Validation
@@ -233,8 +234,7 @@ class Loop:
         if self.accelerator.is_main_process:
             lr = next(iter(self.schedules.values())).get_last_lr()[0]
             line = {"stage": self.stage.name, "step": self.step, "lr": lr, **terms, **measured}
-            with (self.job.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            append(self.job.folder / "metrics.jsonl", json.dumps(line) + "\n")
 
     def _diverged(self, look: Look) -> Diverged:
         """Write down what led to a bad number, for people; returns the error to stop with."""
@@ -317,9 +317,7 @@ class Loop:
                     assert isinstance(network, Segmenter)
                     save_model(self.job.folder / MODEL, network, self.job.method.model, **self.job.description)
                 elif _has_weights(network):
-                    path = self.job.folder / NETWORKS / f"{name}.safetensors"
-                    path.parent.mkdir(exist_ok=True)
-                    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
+                    write_tensors(self.job.folder / NETWORKS / f"{name}.safetensors", network.state_dict())
         self.accelerator.wait_for_everyone()
 
 
@@ -334,14 +332,18 @@ def hold(folder: Path) -> IO[str]:
     Such a worker lives on for seconds; the kernel takes its lock away with it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / ".writer").open("w")
+    file = open_itself(folder / ".writer", "w")
     fcntl.flock(file, fcntl.LOCK_EX)
     return file
 
 
 def load_start(networks: dict[str, nn.Module], exported: str, folder: Path) -> None:
-    """Load the weights that another stage handed on; networks that it did not train keep their fresh ones."""
+    """Load the weights that another stage handed on; networks that it did not train keep their fresh ones.
+
+    Raises:
+        StageFailed: they are not what they were when that stage finished.
+    """
     for name, network in networks.items():
-        path = folder / MODEL / "model.safetensors" if name == exported else folder / NETWORKS / f"{name}.safetensors"
-        if path.exists():
-            load_tensors(network, load_file(path))
+        path = f"{MODEL}/{WEIGHTS}" if name == exported else f"{NETWORKS}/{name}.safetensors"
+        if (folder / path).exists():
+            load_tensors(network, load(handed_on(folder, path)))

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from domains.files import replacing
 from domains.labels import LabelSpace
 from domains.samples import Labelled, Unlabelled
 from domains.shards import PseudoLabels
@@ -138,6 +139,7 @@ def _saved(folder: Path, row: int, columns: Columns) -> list[dict[str, str]]:
     entries = []
     for column, (title, picture) in enumerate(columns):
         name = f"{row:02d}-{column}.png"
-        Image.fromarray(picture).save(folder / name, optimize=True)
+        with replacing(folder / name) as temporary:
+            Image.fromarray(picture).save(temporary, "PNG", optimize=True)
         entries.append({"title": title, "file": name})
     return entries

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from domains.files import write_text
 from orchestrator.report_charts import class_chart, curve_chart, trend_chart
 from orchestrator.report_data import (
     Metrics,
@@ -19,6 +19,7 @@ from orchestrator.report_data import (
     printable,
     read_environment,
     read_metrics,
+    read_own,
     read_panels,
     read_summary,
 )
@@ -67,7 +68,7 @@ class HeatTable:
 def write_report(run: Path) -> Path:
     """Writes `report.html` of a run folder from the files that lie there.
 
-    Only `summary.json` is needed; what else is missing is left out of the page.
+    Only `summary.json` is needed; what else is missing, or lies elsewhere by a symbolic link, is left out of the page.
 
     Args:
         run: the run folder.
@@ -76,20 +77,16 @@ def write_report(run: Path) -> Path:
         The path of the report: one file, without scripts and without links to other files.
 
     Raises:
-        ValueError: if `summary.json` is missing or broken; the message names the file.
+        UserError: if `summary.json` is missing, broken or lies elsewhere; the message names the file.
     """
-    page = printable(_page(run)).encode("utf-8")
     path = run / "report.html"
-    unfinished = run / ".report.html.part"
-    unfinished.write_bytes(page)
-    os.replace(unfinished, path)
+    write_text(path, printable(_page(run)))
     return path
 
 
 def _page(run: Path) -> str:
     summary, notes = read_summary(run / "summary.json"), []
     metrics = read_metrics(run / "metrics.jsonl", notes)
-    config = run / "config.yaml"
     parts = {
         "summary": summary,
         "title": summary.title or summary.method,
@@ -105,7 +102,7 @@ def _page(run: Path) -> str:
         "panels": read_panels(run, notes),
         "legend": {name: _css_colour(rgb) for name, rgb in summary.palette.items()},
         "environment": read_environment(run / "environment.json", notes),
-        "config": config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
+        "config": read_own(run / "config.yaml", run, notes),
         "command": _command(summary),
         "style": style(),
     }

@@ -13,6 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, Field, ValidationError
 
+from domains.files import leads_out
+from orchestrator.errors import UserError
+
 UNPRINTABLE = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -176,18 +179,34 @@ def read_summary(path: Path) -> Summary:
     """Reads and checks `summary.json`.
 
     Raises:
-        ValueError: if the file is missing, is no JSON, or does not follow schema 1.
+        UserError: if the file is missing, lies elsewhere by a symbolic link, is no JSON, or does not follow schema 1.
     """
+    if leads_out(path, path.parent):
+        raise UserError(f"{path} is a symbolic link out of its run folder, which is not followed: put the file there")
     try:
         return Summary.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise ValueError(f"{path} does not exist: a report needs a run that has ended; run it again") from None
+        raise UserError(f"{path} does not exist: a report needs a run that has ended; run it again") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the whole file"
-        raise ValueError(f"{path} does not follow summary schema 1: {where}: {first['msg']}") from None
+        raise UserError(f"{path} does not follow summary schema 1: {where}: {first['msg']}") from None
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): run the last stage again") from None
+        raise UserError(f"{path} is not valid JSON ({error}): run the last stage again") from None
+
+
+def read_own(path: Path, run: Path, notes: list[str]) -> str:
+    """Reads a text of a run folder, "" where there is none.
+
+    Args:
+        path: the file.
+        run: the run folder; what lies outside it, by a symbolic link, is left out and noted.
+        notes: receives a sentence for the reader of the report.
+    """
+    if leads_out(path, run):
+        notes.append(f"{path.relative_to(run)} is a symbolic link out of the run folder: left out.")
+        return ""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def read_metrics(path: Path, notes: list[str]) -> Metrics:
@@ -212,7 +231,7 @@ def read_metrics(path: Path, notes: list[str]) -> Metrics:
 
 def _json_lines(path: Path, notes: list[str]) -> Iterator[dict[str, Any]]:
     bad = 0
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+    for line in read_own(path, path.parent, notes).splitlines():
         try:
             value = json.loads(line) if line.strip() else {}
         except (ValueError, RecursionError):
@@ -256,13 +275,11 @@ def read_panels(run: Path, notes: list[str]) -> tuple[Panel, ...]:
         notes: receives a sentence for the reader of the report.
     """
     folders = [run / "panels", *sorted((run / "stages").glob("*-panels"), reverse=True)]
-    index = next((folder / "index.json" for folder in folders if (folder / "index.json").is_file()), None)
-    if index is None:
-        return ()
+    found = ((folder, text) for folder in folders if (text := read_own(folder / "index.json", run, notes)))
+    folder, text = next(found, (run, "[]"))
     try:
         return tuple(
-            Panel(str(row["id"]), tuple(_picture(index.parent, cell) for cell in row["columns"]))
-            for row in json.loads(index.read_text(encoding="utf-8"))
+            Panel(str(row["id"]), tuple(_picture(folder, cell) for cell in row["columns"])) for row in json.loads(text)
         )
     except (ValueError, TypeError, KeyError) as error:
         notes.append(f"panels/index.json cannot be read ({type(error).__name__}: {error}): no pictures shown.")
@@ -271,8 +288,8 @@ def read_panels(run: Path, notes: list[str]) -> tuple[Panel, ...]:
 
 def _picture(folder: Path, cell: Mapping[str, Any]) -> Picture:
     title, file = str(cell["title"]), str(cell["file"])
-    path = (folder / file).resolve()
-    content = path.read_bytes() if path.is_relative_to(folder.resolve()) and path.is_file() else b""
+    path = folder / file
+    content = path.read_bytes() if path.is_file() and not leads_out(path, folder) else b""
     shown = content.startswith(PNG_SIGNATURE)
     uri = "data:image/png;base64," + base64.b64encode(content).decode("ascii") if shown else ""
     return Picture(title, file, uri)
@@ -280,10 +297,9 @@ def _picture(folder: Path, cell: Mapping[str, Any]) -> Picture:
 
 def read_environment(path: Path, notes: list[str]) -> dict[str, str]:
     """Reads `environment.json` as a flat table: nested names are joined by dots, lists by commas."""
-    if not path.is_file():
-        return {}
+    text = read_own(path, path.parent, notes)
     try:
-        return dict(_flat("", json.loads(path.read_text(encoding="utf-8"))))
+        return dict(_flat("", json.loads(text))) if text else {}
     except (ValueError, RecursionError) as error:
         notes.append(f"environment.json cannot be read ({error}): the table of versions is left out.")
         return {}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,19 @@ from typing import IO, Any
 
 import yaml
 
-from orchestrator.errors import UserError
+from domains.files import links_below, open_itself, refuse_link, refuse_links
+from orchestrator.errors import StageFailed, UserError
 from orchestrator.files import (
+    append,
+    copy_folder,
     digest_of,
     digests_below,
     drop_cut_line,
     read_json,
     read_lines,
+    read_text,
+    remove,
+    remove_unfinished,
     sync_folder,
     try_lock,
     write_json,
@@ -52,15 +58,20 @@ class RunFolder:
 
     Raises:
         UserError: another process holds the lock, or nothing can be written there.
+        DataError: a symbolic link leads out of it (`domains.files.refuse_links`).
     """
 
     def __init__(self, path: Path, patience_s: float = 0.0) -> None:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
+            # Once, for all that is read and written below from now on, by whatever library.
+            refuse_links(path)
             self._lock = _lock(path / ".lock", patience_s)
         except OSError as error:
             raise UserError(f"The run folder {path} cannot be written ({error.strerror}); see --runs.") from error
+        for place in (path, path / "stages"):
+            remove_unfinished(place)
         drop_cut_line(path / "ledger.jsonl")
 
     def close(self) -> None:
@@ -74,10 +85,7 @@ class RunFolder:
     def record(self, event: str, **details: Any) -> None:
         """Append one line to the ledger; times are UTC and nothing depends on them."""
         line = {"utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "event": event, **details}
-        with (self.path / "ledger.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append(self.path / "ledger.jsonl", json.dumps(line) + "\n")
 
     def recorded_config(self) -> dict[str, Any] | None:
         """The settings that the run in this folder was begun with, None where there is no run yet.
@@ -131,12 +139,21 @@ class RunFolder:
     def collect_metrics(self) -> None:
         """Gather the stages' metrics, in stage order, into metrics.jsonl."""
         parts = sorted(self.path.glob("stages/*/metrics.jsonl"))
-        write_text(self.path / "metrics.jsonl", "".join(part.read_text() for part in parts))
+        write_text(self.path / "metrics.jsonl", "".join(map(read_text, parts)))
 
 
 def runs_at(folder: Path) -> list[Path]:
-    """The run that this folder is, or those of the sweep that it is; none where it is neither."""
-    return [folder] if (folder / "stages").is_dir() else [path.parent for path in sorted(folder.glob("*/stages"))]
+    """The run that this folder is, or those of the sweep that it is; none where it is neither.
+
+    Raises:
+        DataError: a symbolic link leads out of the folder.
+    """
+    alone = (folder / "stages").is_dir()
+    runs = [folder] if alone else [path.parent for path in sorted(folder.glob("*/stages"))]
+    for run in runs:
+        refuse_link(run, folder)
+        refuse_links(run)
+    return runs
 
 
 def finish_stage(folder: Path, fingerprint: str, result: dict[str, Any]) -> None:
@@ -144,22 +161,37 @@ def finish_stage(folder: Path, fingerprint: str, result: dict[str, Any]) -> None
     sync_folder(folder)
     done = {"fingerprint": fingerprint, "result": result, "files": _outputs(folder)}
     write_json(folder / DONE, {**done, "digest": digest_of(done)})
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    remove(folder / CHECKPOINTS)
 
 
 def finished_stage(folder: Path, fingerprint: str) -> Finished | None:
-    """The result of a stage if it is done with this fingerprint and every file still has its digest, else None."""
-    marker = folder / DONE
-    if not marker.exists():
+    """The result of a stage if it is done with this fingerprint and every file still has its digest, else None.
+
+    A stage makes no symbolic links: with one in it, it is not as it was.
+    """
+    done = _noted(folder)
+    if done is None or done["fingerprint"] != fingerprint or any(links_below(folder)):
         return None
-    try:
-        done = read_json(marker)
-        intact = done.pop("digest") == digest_of(done)
-    except (UserError, LookupError, AttributeError, TypeError):
-        return None  # damaged: the stage is carried out again
-    if not intact or done["fingerprint"] != fingerprint or _outputs(folder) != done["files"]:
+    if _outputs(folder) != done["files"]:
         return None
     return Finished(fingerprint, done["result"])
+
+
+def handed_on(folder: Path, name: str) -> bytes:
+    """The content of a file of a finished stage.
+
+    It is checked as it is read: a run goes on for days after it has looked at what was done.
+
+    Raises:
+        StageFailed: it is not what it was when the stage finished.
+    """
+    path, done = folder / name, _noted(folder)
+    content = path.read_bytes() if path.is_file() else b""
+    if done is None or hashlib.sha256(content).hexdigest() != done["files"].get(name):
+        raise StageFailed(
+            f"{path} was damaged or changed after its stage had finished; that stage is to be done again."
+        )
+    return content
 
 
 def reuse_stage(runs: list[Path], fingerprint: str, folder: Path) -> Path | None:
@@ -167,11 +199,7 @@ def reuse_stage(runs: list[Path], fingerprint: str, folder: Path) -> Path | None
     for run in runs:
         for marker in sorted(run.glob(f"stages/*/{DONE}")):
             if finished_stage(marker.parent, fingerprint):
-                partial = folder.with_name(f".{folder.name}.partial")
-                shutil.rmtree(partial, ignore_errors=True)
-                shutil.rmtree(folder, ignore_errors=True)
-                shutil.copytree(marker.parent, partial)
-                partial.replace(folder)
+                copy_folder(marker.parent, folder)
                 return marker.parent
     return None
 
@@ -193,16 +221,25 @@ def ledger(run: Path) -> list[dict[str, Any]]:
     return read_lines(run / "ledger.jsonl")
 
 
+def _noted(folder: Path) -> dict[str, Any] | None:
+    """What a finished stage noted of itself; None where there is nothing, or nothing whole."""
+    try:
+        done = read_json(folder / DONE)
+        whole = done.pop("digest") == digest_of(done) and done.keys() == {"fingerprint", "result", "files"}
+        return done if whole else None
+    except (FileNotFoundError, ValueError, LookupError, AttributeError, TypeError):
+        return None
+
+
 def _outputs(folder: Path) -> dict[str, str]:
     """Digests of what a stage hands on: all its files but the marker and what was on the way there."""
-    passing = (f"{CHECKPOINTS}/", f".{DONE}")
     files = digests_below(folder)
-    return {name: value for name, value in files.items() if name != DONE and not name.startswith(passing)}
+    return {name: value for name, value in files.items() if name != DONE and not name.startswith(f"{CHECKPOINTS}/")}
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = yaml.safe_load(read_text(path))
     except (yaml.YAMLError, UnicodeDecodeError):
         config = None
     if not isinstance(config, dict):
@@ -211,7 +248,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _lock(path: Path, patience_s: float) -> IO[str]:
-    file = path.open("a+", encoding="utf-8")
+    file = open_itself(path, "a+")
     deadline = time.monotonic() + patience_s
     while not try_lock(file):
         if time.monotonic() > deadline:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from domains.files import TEMPORARY
 from orchestrator import environment, evaluation, labelling, panels, statistics, training, translation
 from orchestrator.checkpoints import newest_verified
 from orchestrator.company import Company
 from orchestrator.context import Context, open_domains
 from orchestrator.errors import Interrupted
-from orchestrator.files import read_json, write_json
+from orchestrator.files import copy_folder, read_json, remove, write_json
 from orchestrator.fingerprint import Fingerprint, fingerprints_of
 from orchestrator.method import Method, Sizes
 from orchestrator.progress import Progress
@@ -159,9 +159,8 @@ def _run_stage(home: RunFolder, number: int, stage: Stage, context: Context, reu
 
 def _sweep(folder: Path) -> None:
     """Remove what writers that were killed had begun."""
-    for path in [*folder.rglob(".*.tmp"), *folder.rglob("*.partial")]:
-        if path.is_file():
-            path.unlink()
+    for path in [*folder.rglob(TEMPORARY)]:
+        remove(path)
 
 
 def _where(folder: Path, identity: Fingerprint) -> str:
@@ -172,10 +171,6 @@ def _where(folder: Path, identity: Fingerprint) -> str:
 def _conclude(home: RunFolder, stages: list[Stage], context: Context) -> Path:
     if context.method.exported:
         last = next(stage for stage in reversed(stages) if isinstance(stage, Train))
-        partial = home.path / ".model.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(context.folders[last.name] / MODEL, partial)
-        shutil.rmtree(home.path / MODEL, ignore_errors=True)
-        partial.replace(home.path / MODEL)
+        copy_folder(context.folders[last.name] / MODEL, home.path / MODEL)
     write_json(home.path / "summary.json", build_summary(stages, context))
     return write_report(home.path)

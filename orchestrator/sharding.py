@@ -9,6 +9,7 @@ from pathlib import Path
 from domains.arrow import intact_digest
 from domains.arrow_domain import DomainManifest, Encoding, Row, read_domain, write_images
 from domains.errors import DataError
+from domains.files import refuse_links
 from domains.samples import Reader
 from domains.store import MANIFEST, write_store_manifest
 from orchestrator.errors import UserError
@@ -68,6 +69,7 @@ def write_shards(
 
     Raises:
         UserError: the folder holds a store of another kind.
+        DataError: a symbolic link leads out of it.
     """
     _require_own(folder)
     how = [encoding, quality if encoding == "jpeg" else 0, size, reader.space.to_json(), reader.has_labels]
@@ -119,7 +121,8 @@ def write_shard(shard: Shard) -> str:
 
 
 def _require_own(folder: Path) -> None:
-    """Refuse to write over a store of something else, such as the pseudo-labels of a run."""
+    """Refuse to write over a store of something else, such as the pseudo-labels of a run, or out of the folder."""
+    refuse_links(folder)
     if (folder / MANIFEST).exists():
         try:
             read_domain(folder)

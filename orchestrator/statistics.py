@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
+from domains.files import write_bytes
 from domains.metrics import named
 from domains.samples import Labelled
 from domains.statistics import CELLS, count_places, shares
@@ -40,7 +41,7 @@ def run(stage: Statistics, context: Context) -> dict[str, Any]:
         for number, indices in enumerate(split(len(domains.source), compute.tasks))
     ]
     counts = np.sum(run_tasks(count_part, parts, compute, stage.name), axis=0)
-    save_file({"places": counts}, context.folders[stage.name] / COUNTS)
+    write_bytes(context.folders[stage.name] / COUNTS, save({"places": counts}))
     return {"share": named(shares(counts), domains.space.classes)}
 
 

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from domains.files import refuse_link
 from orchestrator import runner
 from orchestrator.arms import Arm, Sweep
 from orchestrator.files import write_json, write_text
@@ -52,7 +53,9 @@ def carry_out(
         before = [*reuse]
         for arm in sweep.arms:
             progress.say(f"{arm.title}, seed {seed}")
-            with contextlib.closing(RunFolder(folder / f"{slug(arm.title)}-{seed}")) as home:
+            place = folder / f"{slug(arm.title)}-{seed}"
+            refuse_link(place, folder)
+            with contextlib.closing(RunFolder(place)) as home:
                 method = taken_up(home, settings(arm, seed), allowed)
                 runner.run(method, home, progress, [*home.earlier(), *before], track=track, grace_s=grace_s)
             before.append(home.path)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, TypeVar
 
+from domains.arrow import intact_digest
 from domains.errors import DataError
 from orchestrator.errors import StageFailed, UserError
 from orchestrator.settings import ComputeSettings
@@ -68,6 +70,18 @@ def run_tasks(
                 raise StageFailed(f"{name}: {error}") from error
             on_result(index, results[index])
     return results
+
+
+def written_digest(path: Path, origin: Mapping[str, str]) -> str:
+    """The sha256 of a file that a task has written, for a manifest.
+
+    Raises:
+        StageFailed: it is no longer what the task wrote. In a manifest it would be refused for ever.
+    """
+    digest = intact_digest(path, origin)
+    if digest is None:
+        raise StageFailed(f"{path} is damaged as soon as it is written.")
+    return digest
 
 
 def split(count: int, parts: int, largest: int = 64) -> list[range]:

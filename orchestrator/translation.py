@@ -6,6 +6,7 @@ A stage that was cut off redoes only the parts whose shard is missing or does no
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import operator
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import nn
 
 from domains.arrow import intact_digest, open_table
@@ -31,11 +32,12 @@ from domains.translations import (
 from models.weights import load_tensors
 from orchestrator.context import Context
 from orchestrator.cost import Meter
-from orchestrator.files import digest
+from orchestrator.errors import StageFailed
 from orchestrator.loop import NETWORKS
 from orchestrator.method import Method
+from orchestrator.runfolder import handed_on
 from orchestrator.stages import Translation
-from orchestrator.tasks import run_tasks, split
+from orchestrator.tasks import run_tasks, split, written_digest
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def run(stage: Translation, context: Context) -> dict[str, Any]:
             translator=parts[0].translator,
             height=height,
             width=width,
-            shards={part.shard.name: str(part.digest) for part in parts},
+            shards={part.shard.name: written_digest(part.shard, part.origin) for part in parts},
         ),
     )
     source = [Look(part.source, part.indices, part.shard) for part in parts]
@@ -122,8 +124,9 @@ def run(stage: Translation, context: Context) -> dict[str, Any]:
 
 def make_parts(stage: Translation, context: Context) -> list[Part]:
     """Cut the source into the parts of a translation."""
-    weights = (context.folders[stage.by] / NETWORKS / f"{stage.network}.safetensors").absolute()
-    translator, source = digest(weights), Unlabelled(context.domains.source.reader)
+    folder, name = context.folders[stage.by], f"{NETWORKS}/{stage.network}.safetensors"
+    translator = hashlib.sha256(handed_on(folder, name)).hexdigest()
+    source = Unlabelled(context.domains.source.reader)
     return [
         Part(
             number=number,
@@ -131,7 +134,7 @@ def make_parts(stage: Translation, context: Context) -> list[Part]:
             method=context.method,
             num_classes=len(context.domains.space),
             network=stage.network,
-            weights=weights,
+            weights=(folder / name).absolute(),
             translator=translator,
             source=source,
             indices=indices,
@@ -165,9 +168,16 @@ def translate_part(part: Part) -> None:
 
 
 def load_network(part: Part) -> nn.Module:
-    """The trained network that translates, ready for use."""
+    """The trained network that translates, ready for use.
+
+    Raises:
+        StageFailed: its weights changed since the stage began.
+    """
+    content = part.weights.read_bytes()
+    if hashlib.sha256(content).hexdigest() != part.translator:
+        raise StageFailed(f"{part.weights} was damaged or changed while it was in use.")
     network = part.method.networks(part.num_classes)[part.network]
-    load_tensors(network, load_file(part.weights))
+    load_tensors(network, load(content))
     return network.eval()
 
 

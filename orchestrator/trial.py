@@ -18,12 +18,13 @@ from ray import tune
 from ray.tune.result import DONE
 from rich.console import Console
 
+from domains.files import open_itself
 from orchestrator import runner
 from orchestrator.company import Company
 from orchestrator.config import read_settings
 from orchestrator.context import open_domains
 from orchestrator.errors import StageFailed, UserError
-from orchestrator.files import digest_of, drop_cut_line, read_json, read_lines
+from orchestrator.files import append, digest_of, drop_cut_line, read_json, read_lines
 from orchestrator.method import Method
 from orchestrator.progress import Progress
 from orchestrator.resume import taken_up
@@ -124,7 +125,7 @@ class Trial(tune.Trainable):
             self._reporting = [stage.name for stage in reporting(stages, self._plan.objective)]
             with (
                 contextlib.closing(RunFolder(self._folder, LOCK_PATIENCE_S)) as home,
-                (self._folder / "log.txt").open("a", encoding="utf-8") as log,
+                open_itself(self._folder / "log.txt", "a") as log,
             ):
                 drop_cut_line(self._folder / REPORTS)
                 progress = Progress(Console(file=log, width=160, markup=False))
@@ -146,7 +147,6 @@ class Trial(tune.Trainable):
             self._number = number
             self._last = {OBJECTIVE: result[metric], REPORT: number}
             if number not in reports_of(self._folder):
-                with (self._folder / REPORTS).open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(self._last) + "\n")
+                append(self._folder / REPORTS, json.dumps(self._last) + "\n")
             if number < len(self._reporting) * times:
                 self._reports.put(self._last)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from domains.files import refuse_links, replacing
 from domains.folder import FolderReader
 from domains.images import resize_image
 from domains.labels import LabelSpace, label_space
@@ -88,9 +89,10 @@ def label(flags: LabelFlags, session: Session) -> None:
     """Label every image of a folder, at its own size, with the most probable class of each pixel.
 
     Raises:
-        UserError, DataError: the model or a folder cannot be used.
+        UserError, DataError: the model or a folder cannot be used, or a symbolic link leads out of that for the labels.
     """
     config, space = open_model(flags.model)
+    refuse_links(Path(flags.out))
     images = Unlabelled(FolderReader(Path(flags.images).absolute(), None, space))
     height, width = _size(flags.size, config)
     session.connect()
@@ -146,8 +148,8 @@ def label_part(part: Part) -> tuple[str, np.ndarray]:
             labels = predictor.labels(resize_image(sample.image, *part.size), own_size)
             if part.pictures:
                 picture = (part.out / "pictures" / sample.id).with_suffix(".png")
-                picture.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(part.pictures.colour(labels.numpy())).save(picture)
+                with replacing(picture) as temporary:
+                    Image.fromarray(part.pictures.colour(labels.numpy())).save(temporary, "PNG")
             counts[:] += np.bincount(labels.numpy().ravel(), minlength=IGNORE)
             yield LabelRow(sample.id, index, labels)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from domains.files import links_below
 from orchestrator.trackers.follower import Line
 from orchestrator.trackers.identity import recall, remember
 
@@ -54,6 +55,7 @@ class Wandb:
             settings=wandb.Settings(
                 host="not told",
                 silent=True,
+                symlink=False,
                 console="off",
                 disable_git=True,
                 save_code=False,
@@ -63,6 +65,9 @@ class Wandb:
                 x_save_requirements=False,
             ),
         )
+        # It leaves a link to a log of its own elsewhere, and a run folder holds none that leads out of it.
+        for link in [*links_below(run / "wandb")]:
+            link.unlink()
         self._last: dict[str, int] = {}
 
     def log(self, group: str, lines: Sequence[Line]) -> None:

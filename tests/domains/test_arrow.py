@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 from datasets import Dataset, Features, Value
 
-from domains.arrow import intact_digest, open_table, read_metadata, sha256_of, write_rows, write_text
+from domains.arrow import intact_digest, open_table, read_metadata, write_rows
 from domains.errors import DataError
+from domains.files import sha256_of
 
 FEATURES = Features({"id": Value("string"), "count": Value("int32")})
 ROWS = [{"id": f"row {i}", "count": i} for i in range(75)]
@@ -90,7 +91,7 @@ def test_a_full_disk_is_told_with_path_and_bytes(path, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("domains.arrow._publish", full)
+    monkeypatch.setattr("domains.files.sync", full)
     with pytest.raises(OSError, match=r"cannot write .*b.arrow \([1-9]\d* bytes so far\): .*No space left"):
         write_rows(path.with_name("b.arrow"), ROWS, FEATURES, MADE_FROM)
     assert not list(path.parent.glob("*b.arrow*"))
@@ -106,10 +107,3 @@ def test_another_file_is_no_table(tmp_path, content):
     (tmp_path / "x.arrow").write_bytes(content)
     with pytest.raises(DataError, match=r"x.arrow is not a readable Arrow file"):
         open_table(tmp_path / "x.arrow")
-
-
-def test_text_is_replaced_as_a_whole(tmp_path):
-    write_text(tmp_path / "a.txt", "long old text")
-    write_text(tmp_path / "a.txt", "new")
-    assert (tmp_path / "a.txt").read_text() == "new"
-    assert len(list(tmp_path.iterdir())) == 1

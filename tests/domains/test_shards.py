@@ -201,3 +201,12 @@ def test_damaged_scores_are_found_like_damaged_labels(tmp_path):
     assert verify(folder) == ["scores-001.arrow"]
     with pytest.raises(DataError, match="scores-001"):
         PseudoLabels(folder)
+
+
+@pytest.mark.parametrize("name", ["../shard-00000.arrow", "/etc/hostname", "sub/shard.arrow", ".."])
+@pytest.mark.parametrize("kind", ["shards", "scores"])
+def test_a_manifest_that_names_a_file_outside_its_store_is_refused(kind, name, store):
+    write_manifest(store, replace(read_manifest(store), **{kind: {name: "0" * 64}}))
+    for read in (read_manifest, verify, PseudoLabels):
+        with pytest.raises(DataError, match="names a shard outside its folder"):
+            read(store)

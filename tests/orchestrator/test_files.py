@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
 
 import pytest
 
+from domains.errors import DataError
 from orchestrator.errors import UserError
 from orchestrator.files import (
+    append,
+    copy_folder,
     digest,
     digest_of,
     digests_below,
     drop_cut_line,
     read_json,
     read_lines,
+    remove,
     sync_folder,
     write_json,
-    write_text,
 )
 
 
@@ -44,27 +46,35 @@ def test_digests_are_of_all_files_at_any_depth(tmp_path):
     }
 
 
-def test_text_is_written_into_new_folders(tmp_path):
-    write_text(tmp_path / "a" / "b", "täxt\n")
-    assert (tmp_path / "a" / "b").read_text(encoding="utf-8") == "täxt\n"
-    assert [p.name for p in (tmp_path / "a").iterdir()] == ["b"]
+def test_links_have_no_digest_and_are_not_copied_as_what_they_point_to(tmp_path):
+    (tmp_path / "elsewhere").write_text("canary")
+    (tmp_path / "folder" / "sub").mkdir(parents=True)
+    (tmp_path / "folder" / "sub" / "a").write_text("1")
+    for name, target in (("file", "elsewhere"), ("folder", "."), ("sub/dangling", "absent")):
+        (tmp_path / "folder" / name).symlink_to(tmp_path / target)
+    assert list(digests_below(tmp_path / "folder")) == ["sub/a"]
+    sync_folder(tmp_path / "folder")
+    (tmp_path / "copy").symlink_to(tmp_path / "elsewhere")
+    copy_folder(tmp_path / "folder", tmp_path / "copy")
+    assert digests_below(tmp_path / "copy") == digests_below(tmp_path / "folder")
+    assert not [path for path in (tmp_path / "copy").rglob("*") if path.is_file() and not path.is_symlink()][1:]
+    remove(tmp_path / "copy")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "folder"]
+    assert (tmp_path / "elsewhere").read_text() == "canary"
 
 
-@pytest.mark.parametrize("moment", ["fsync", "replace"])
-def test_crash_while_writing_leaves_the_old_content(moment, tmp_path, monkeypatch):
-    path = tmp_path / "a"
-    write_text(path, "old")
-
-    def crash(*_: object) -> None:
-        raise OSError("crash")
-
-    monkeypatch.setattr(*((os, "fsync") if moment == "fsync" else (Path, "replace")), crash)
-    with pytest.raises(OSError, match="crash"):
-        write_text(path, "new")
-    assert path.read_text() == "old"
-    monkeypatch.undo()
-    write_text(path, "newer")
-    assert path.read_text() == "newer"
+def test_text_is_appended_and_never_to_what_a_link_points_to(tmp_path):
+    for line in ("ä\n", "b\n"):
+        append(tmp_path / "log", line)
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "ä\nb\n"
+    (tmp_path / "link").symlink_to(tmp_path / "log")
+    for use in (lambda: append(tmp_path / "link", "c"), lambda: drop_cut_line(tmp_path / "link")):
+        with pytest.raises(DataError, match="link is a symbolic link"):
+            use()
+    for read in (read_lines, read_json):
+        with pytest.raises(DataError, match="link is a symbolic link"):
+            read(tmp_path / "link")
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "ä\nb\n"
 
 
 def test_json_reads_back(tmp_path):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import UserError
+from orchestrator import files
+from orchestrator.errors import StageFailed, UserError
 from orchestrator.files import digests_below, read_json, write_json
 from orchestrator.runfolder import (
     CHECKPOINTS,
@@ -20,6 +21,7 @@ from orchestrator.runfolder import (
     differences,
     finish_stage,
     finished_stage,
+    handed_on,
     ledger,
     reuse_stage,
     runs_at,
@@ -297,3 +299,55 @@ def test_marker_of_an_older_layout_is_not_trusted(stage):
     del done["digest"]
     write_json(stage / DONE, done)
     assert finished_stage(stage, "f" * 64) is None
+
+
+def test_what_a_stage_handed_on_is_checked_as_it_is_read(stage):
+    name = "model/model.safetensors"
+    good = (stage / name).read_bytes()
+    assert handed_on(stage, name) == good
+    for place in range(len(good)):
+        (stage / name).write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+        with pytest.raises(StageFailed, match=r"model\.safetensors was damaged or changed after"):
+            handed_on(stage, name)
+    (stage / name).unlink()
+    with pytest.raises(StageFailed, match="damaged or changed"):
+        handed_on(stage, name)
+    (stage / name).write_bytes(good)
+    with pytest.raises(StageFailed, match="damaged or changed"):
+        handed_on(stage, "model/other")
+    (stage / DONE).unlink()
+    with pytest.raises(StageFailed, match="damaged or changed"):
+        handed_on(stage, name)
+
+
+def test_crash_while_a_stage_is_taken_over_leaves_what_was_there_and_goes_with_the_next_start(
+    stage, tmp_path, monkeypatch
+):
+    mine = tmp_path / "mine" / "stages" / "03-source"
+    mine.mkdir(parents=True)
+    (mine / "half-done").touch()
+
+    def crash(*_: object) -> None:
+        raise OSError("crash")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "sync_folder", crash)
+        patch.setattr(files, "remove", lambda _: None)  # a process that was killed removes nothing
+        with pytest.raises(OSError, match="crash"):
+            reuse_stage([tmp_path / "run"], "f" * 64, mine)
+    assert [path.name for path in mine.iterdir()] == ["half-done"]
+    assert len(list(mine.parent.iterdir())) == 2
+    (tmp_path / "mine" / ".notes.tmp").touch()
+    RunFolder(tmp_path / "mine").close()
+    assert list(mine.parent.iterdir()) == [mine]
+    assert (tmp_path / "mine" / ".notes.tmp").exists(), "no file of ours"
+
+
+def test_links_within_a_run_folder_are_no_hindrance(tmp_path):
+    (tmp_path / "wandb" / "run-1").mkdir(parents=True)
+    (tmp_path / "wandb" / "latest-run").symlink_to("run-1")
+    home = RunFolder(tmp_path)
+    home.adopt_config({"seed": 0})
+    home.record("started")
+    home.close()
+    assert (tmp_path / "wandb" / "latest-run").is_symlink()

@@ -10,6 +10,7 @@ import torch
 
 from domains.arrow import sha256_of
 from domains.arrow_domain import ArrowReader
+from domains.errors import DataError
 from domains.samples import Reader
 from domains.survey import examine
 from domains.toycity import ToyCity
@@ -116,3 +117,14 @@ def test_a_store_of_something_else_is_never_written_over(write, tmp_path):
     with pytest.raises(UserError, match="holds something else"):
         write(city())
     assert [path.name for path in (tmp_path / "s").iterdir()] == ["manifest.json"]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "images-00000.arrow", "images-00001.arrow.sha256", "more"])
+def test_a_folder_with_a_link_out_of_it_is_refused(name, write, tmp_path):
+    (tmp_path / "canary").write_text("untouched")
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / name).symlink_to(tmp_path / "canary")
+    with pytest.raises(DataError, match=f"{name} is a symbolic link out of"):
+        write(city())
+    assert [path.name for path in (tmp_path / "s").iterdir()] == [name]
+    assert (tmp_path / "canary").read_text() == "untouched"

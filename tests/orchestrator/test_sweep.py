@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
+from domains.errors import DataError
 from orchestrator import cli, runner
 from orchestrator.arms import Arm, Sweep
 from orchestrator.config import read_settings
@@ -172,3 +173,27 @@ def test_help_lists_every_sweep_with_the_benchmark_of_its_numbers(capsys):
 def test_arms_of_a_sweep_have_folders_of_their_own(method):
     for described in method.sweeps.values():
         assert len({slug(arm.title) for arm in described.arms}) == len(described.arms)
+
+
+def test_tables_are_written_over_links_and_not_through_them(runs, tmp_path, progress):
+    canary, folder = tmp_path / "canary", tmp_path / "sweep"
+    canary.write_text("untouched")
+    folder.mkdir()
+    tables = ("table.md", "table.svg", "table.html", "table.json")
+    for name in tables:
+        (folder / name).symlink_to(canary)
+        (folder / f".{name}.partial").symlink_to(canary)
+    carry_out(Structure.sweeps["table1"], range(1), settings, folder, progress)
+    assert not [name for name in tables if (folder / name).is_symlink()]
+    assert canary.read_text() == "untouched"
+
+
+@pytest.mark.parametrize("link", ["full-0", "full-0/stages", "full-0/summary.json"])
+def test_a_sweep_with_a_run_that_lies_elsewhere_is_refused(link, runs, tmp_path, progress):
+    (tmp_path / "outside").mkdir()
+    folder = tmp_path / "sweep"
+    (folder / link).parent.mkdir(parents=True)
+    (folder / link).symlink_to(tmp_path / "outside")
+    with pytest.raises(DataError, match=f"{link} is a symbolic link out of"):
+        carry_out(Structure.sweeps["table1"], range(1), settings, folder, progress)
+    assert not list((tmp_path / "outside").iterdir())

@@ -21,6 +21,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto import wandb_internal_pb2
 
+from domains.files import links_below
 from orchestrator import cli, tracking
 from orchestrator.errors import Interrupted
 from orchestrator.settings import TrainSettings
@@ -248,6 +249,7 @@ def test_weights_and_biases_offline_holds_every_point_once(tmp_path, monkeypatch
         with tracked(run, ["wandb"], progress) as told:
             carry_out(run, told, stages)
         identities.add(json.loads((run / "wandb.json").read_text())["id"])
+        assert not list(links_below(run)), "the run could not go on in a folder with a link out of it"
     assert progress.said == []
     assert offline_curves(run) == EXPECTED
     (record,) = (record.run for record in records(run) if record.HasField("run"))

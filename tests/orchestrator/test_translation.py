@@ -18,10 +18,12 @@ from domains.translations import Translations
 from models.settings import TranslatorSettings
 from orchestrator import panels, translation
 from orchestrator.context import Context, open_domains
+from orchestrator.errors import StageFailed
 from orchestrator.fingerprint import fingerprints_of
 from orchestrator.loop import NETWORKS
 from orchestrator.progress import Progress
 from orchestrator.report import write_report
+from orchestrator.runfolder import finish_stage
 from orchestrator.settings import ComputeSettings
 from orchestrator.stages import Panels, Train, Translation
 from orchestrator.summary import build_summary, show_result, show_summary
@@ -75,6 +77,7 @@ def context(tmp_path, done) -> Context:
             parameter.mul_(8)
     (context.folders["translator"] / NETWORKS).mkdir()
     save_file(network.state_dict(), context.folders["translator"] / NETWORKS / "to_target.safetensors")
+    finish_stage(context.folders["translator"], "fingerprint", {})
     return context
 
 
@@ -134,6 +137,7 @@ def test_only_shards_that_are_missing_damaged_or_of_another_translator_are_made_
     assert again() == 1
     weights = context.folders["translator"] / NETWORKS / "to_target.safetensors"
     save_file(METHOD.networks(12)["to_target"].state_dict(), weights)
+    finish_stage(context.folders["translator"], "another", {})
     done.clear()
     assert translate(context) != first
     assert done.count("translate_part") == 2
@@ -173,6 +177,7 @@ def test_adaptation_depends_on_the_content_of_the_translations_it_uses(context):
     before, unused = fingerprints(used), fingerprints(dataclasses.replace(used, ratio=0.0))
     weights = context.folders["translator"] / NETWORKS / "to_target.safetensors"
     save_file(METHOD.networks(12)["to_target"].state_dict(), weights)
+    finish_stage(context.folders["translator"], "another", {})
     translate(context)
     after = fingerprints(used)
     assert before["source"] == after["source"]
@@ -194,3 +199,19 @@ def test_fingerprints_see_the_domains_that_a_translation_reads():
         changed = fingerprints(**{side: dataclasses.replace(getattr(METHOD.pair, side), count=count)})
         assert not set(before.values()) & set(changed.values())
     assert isinstance(METHOD.stages(context_sizes)[0], Train)
+
+
+def test_weights_that_changed_after_their_stage_had_finished_translate_nothing(context):
+    weights = context.folders["translator"] / NETWORKS / "to_target.safetensors"
+    translation_stage = METHOD.stages(context.domains.sizes)[1]
+    (part, *_) = translation.make_parts(translation_stage, context)  # type: ignore[arg-type]
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(
+        StageFailed, match=r"to_target\.safetensors was damaged or changed after its stage had finished"
+    ):
+        translate(context)
+    with pytest.raises(StageFailed, match=r"to_target\.safetensors was damaged or changed while it was in use"):
+        translation.load_network(part)
+    assert not list(context.folders["translation"].iterdir())

@@ -45,7 +45,7 @@ def test_one_image_is_labelled_and_one_step_of_adaptation_is_taken_at_full_size(
     folder.mkdir()
     part = Part(0, folder, tmp_path / "model", images, [0], len(SPACE), ViewSettings(), "fp32", "random", None)
     score_part(part)
-    counts = Counts.read(part.counts, part.labeller)
+    counts = Counts.read(part.counts, part.origin)
     assert counts is not None
     assert counts.histogram.counts.sum() == 512 * 1024
     cut = Cut(part, thresholds(counts.histogram, portion=1.0), softness=0.0)
