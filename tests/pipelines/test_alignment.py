@@ -98,6 +98,31 @@ def test_the_side_that_does_not_learn_keeps_its_gradients_and_its_statistics(met
         assert all(map(torch.equal, before, after))
 
 
+@every
+def test_all_of_a_step_is_computed_in_float64_where_the_networks_are(method):
+    nets = {name: network.double() for name, network in method.networks(K).items()}
+    data = batch()
+    exact = Batch(LabelledImages(data.source.image.double(), data.source.label), Images(data.target.image.double()))
+    weights = [weight for name in method.segmenting for weight in nets[name].parameters()]
+
+    def loss() -> torch.Tensor:
+        _, found, terms = next(method.adaptation(nets, exact, Generator().manual_seed(0)))
+        assert {value.dtype for value in (found, *terms.values())} == {torch.float64}
+        return found
+
+    def moved(step: float) -> float:
+        with torch.no_grad():
+            for weight, direction in zip(weights, directions, strict=True):
+                weight += step * direction
+        return loss().item()
+
+    directions = torch.autograd.grad(loss(), weights)
+    length = sum(direction.square().sum() for direction in directions)
+    step = 1e-7 / float(length) ** 0.5
+    ahead, behind = moved(step), moved(-2 * step)
+    assert (ahead - behind) / (2 * step) == pytest.approx(float(length), rel=1e-5)
+
+
 def test_discriminators_turn_moves_no_statistics_of_the_segmenter():
     nets = METHODS["adaptsegnet"].networks(K)
     turns = steps(METHODS["adaptsegnet"], nets)
