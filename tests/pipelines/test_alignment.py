@@ -123,6 +123,19 @@ def test_all_of_a_step_is_computed_in_float64_where_the_networks_are(method):
     assert (ahead - behind) / (2 * step) == pytest.approx(float(length), rel=1e-5)
 
 
+@every
+def test_gradients_are_finite_where_the_network_is_certain(method):
+    nets = method.networks(K)
+    with torch.no_grad():
+        for name in method.segmenting:
+            for weight in nets[name].parameters():
+                weight *= 1e3 if weight.ndim == 4 and len(weight) == K else 1
+    assert nets["segmenter"](batch().source.image).logits_BKhw.softmax(1).eq(0).any()
+    for names, loss, _ in steps(method, nets):
+        loss.backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for name in names for p in nets[name].parameters())
+
+
 def test_discriminators_turn_moves_no_statistics_of_the_segmenter():
     nets = METHODS["adaptsegnet"].networks(K)
     turns = steps(METHODS["adaptsegnet"], nets)
@@ -150,8 +163,7 @@ def test_losses_of_both_turns_are_those_of_the_paper(name):
     (source, target), label = by_hand(nets)
 
     def seen(logits):
-        probability = logits.softmax(1)
-        return self_information(probability) if name == "advent" else probability
+        return self_information(logits) if name == "advent" else logits.softmax(1)
 
     discriminators = nets["discriminator"], nets["discriminator_auxiliary"]
     deceived = [domain_loss(net(seen(level)), True) for net, level in zip(discriminators, target, strict=True)]
