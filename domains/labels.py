@@ -156,6 +156,16 @@ def label_space(name_or_path: str) -> LabelSpace:
         raise DataError(f"{name_or_path}: {error}") from error
 
 
+def too_few_classes(space: LabelSpace) -> str:
+    """Why nothing can be segmented in a label space: a sentence where it has one class, else empty."""
+    if len(space) > 1:
+        return ""
+    return (
+        f"label space {space.name!r} has one class, {space.classes[0]!r}, but a network chooses between at least 2: "
+        "give the pixels that are not of it a class of their own, such as background"
+    )
+
+
 def remap(source: LabelSpace, to: LabelSpace) -> np.ndarray:
     """Return the table that turns ids of one space into ids of another, by class name or alias.
 

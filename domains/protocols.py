@@ -24,6 +24,8 @@ class ClassRule:
     as one of them is missed by its own class, as cityscapesScripts counts its ignored classes."""
     left_out: tuple[str, ...] = ()
     """Classes without a place in the mean; pixels of those that are not ignored still count against the others."""
+    spaces: tuple[str, ...] = ()
+    """Label spaces that it is defined in, by the names of built-in ones with these classes; empty: any."""
     meaning: str = ""
     """How the mean differs from that of all classes, in words."""
 
@@ -42,7 +44,8 @@ class ClassRule:
             M float64 in [0, 1]; NaN for a class absent from both the ground truth that counts and its predictions.
         """
         counted_KK = confusion_KK.copy()
-        counted_KK[[space.classes.index(name) for name in self.ignored]] = 0
+        # In a space without them, their pixels are 255 in the ground truth.
+        counted_KK[[space.classes.index(name) for name in self.ignored if name in space.classes]] = 0
         return iou_per_class(counted_KK)[[space.classes.index(name) for name in self.classes(space)]]
 
 
@@ -51,15 +54,18 @@ RULES: Mapping[str, ClassRule] = {
     "16": ClassRule(
         ignored=NOT_IN_SYNTHIA,
         left_out=NOT_IN_SYNTHIA,
+        spaces=("cityscapes19", "cityscapes16"),
         meaning="pixels of terrain, truck and train are ignored",
     ),
     "16_of_19": ClassRule(
         left_out=NOT_IN_SYNTHIA,
+        spaces=("cityscapes19",),
         meaning="pixels of terrain, truck and train count against them",
     ),
     "13": ClassRule(
         ignored=NOT_IN_SYNTHIA,
         left_out=(*NOT_IN_SYNTHIA, *THIN),
+        spaces=("cityscapes19", "cityscapes16"),
         meaning="pixels of wall, fence and pole count against them, of terrain, truck and train are ignored",
     ),
 }
@@ -72,6 +78,8 @@ one that learned from SYNTHIA, it is the published 19/16 of the mean of 19.
 
 def rule_problem(name: str, space: LabelSpace) -> str | None:
     """A sentence where a class rule means nothing in a label space, else None."""
-    if name == "all" or space.classes == SPACES["cityscapes19"].classes:
+    spaces = RULES[name].spaces
+    if not spaces or space.classes in [SPACES[known].classes for known in spaces]:
         return None
-    return f"classes {name} are defined for the label space cityscapes19 alone, got {space.name}: leave it at all"
+    known = f"label space{'s' if len(spaces) > 1 else ''} {' and '.join(spaces)}"
+    return f"classes {name} are defined for the {known} alone, got {space.name}: leave it at all"

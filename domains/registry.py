@@ -14,7 +14,7 @@ from domains.cityscapes import cityscapes, foggy_cityscapes
 from domains.errors import DataError
 from domains.folder import FolderReader, Translated, read_list
 from domains.gta5 import gta5
-from domains.labels import LabelSpace, label_space, remap
+from domains.labels import LabelSpace, label_space, remap, too_few_classes
 from domains.layout import Layout
 from domains.mapillary import mapillary
 from domains.samples import Cached, Mapped, Reader, Resized, ResizedImages, Subset
@@ -153,6 +153,8 @@ def check_pair(pair: PairSettings, augment: AugmentSettings, isa: IsaSettings, r
         space = label_space(pair.label_space)
     except DataError as error:
         return [*problems, str(error)]
+    if problem := too_few_classes(space):
+        problems.append(f"pair.label_space: {problem}")
     readers = {
         name: _open(domain, space, Path(root), 0, 0)
         for name, domain in domains.items()

@@ -12,6 +12,7 @@ the winner come from the sum of the losers, never from 1 - p, so p = 1 - 1e-14 d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,12 +26,24 @@ from losses.ignore import IGNORE
 BINS = 16384
 """Bins per class: one holds under 1e-3 of a class's pixels unless the network is unsure (mean p below 0.5)."""
 LOWEST, HIGHEST = -3.0, 32.0
-"""Log-odds covered by the bins; uniform in log-odds, since trained networks crowd against p = 1."""
-_WIDTH = (HIGHEST - LOWEST) / BINS
+"""Log-odds covered by the bins, more with many classes (`lowest`); uniform in log-odds, since trained networks crowd
+against p = 1."""
 _SLACK = 1e-4
 """Thresholds lie this much (in log-odds) below their bin: above float32 rounding, far below a bin."""
 _LEAST_ODDS = 1e-34
 """Floor of the losers' odds, a normal float32: no pixel is certain, so a threshold of 1 admits none."""
+
+
+def lowest(num_classes: int) -> float:
+    """Where the bins begin: at `LOWEST`, with 22 classes and more at the log-odds of the uniform distribution.
+
+    A winner has at least those, so no confidences share a bin that are far apart.
+    """
+    return min(LOWEST, -math.log(num_classes - 1))
+
+
+def _width(num_classes: int) -> float:
+    return (HIGHEST - lowest(num_classes)) / BINS
 
 
 def confidence_log_odds(score_KHW: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,7 +76,7 @@ class ConfidenceHistogram:
     """
 
     counts: np.ndarray
-    """int64 (K, BINS), bins uniform in log-odds on [LOWEST, HIGHEST], values beyond in the outer bins."""
+    """int64 (K, BINS), bins uniform in log-odds on [lowest(K), HIGHEST], values beyond in the outer bins."""
 
     @classmethod
     def empty(cls, num_classes: int) -> ConfidenceHistogram:
@@ -78,7 +91,8 @@ class ConfidenceHistogram:
 
     def add(self, label: Tensor, log_odds: Tensor) -> None:
         """Count the pixels of a strip or image, as `confidence_log_odds` returns them."""
-        position = ((log_odds.float() - LOWEST) / _WIDTH).clamp(0, BINS - 1).int()
+        first, width = lowest(len(self.counts)), _width(len(self.counts))
+        position = ((log_odds.float() - first) / width).clamp(0, BINS - 1).int()
         key = label.int() * BINS + position
         counts = torch.bincount(key.flatten(), minlength=self.counts.size)
         self.counts[...] += counts.cpu().numpy().reshape(self.counts.shape)
@@ -127,7 +141,7 @@ def thresholds(histogram: ConfidenceHistogram, portion: float) -> np.ndarray:
 
 def _lower_edges(num_classes: int) -> np.ndarray:
     """Probability at the lower edge of every bin, a hair below it so that no counted pixel is lost."""
-    log_odds = LOWEST + _WIDTH * np.arange(BINS) - _SLACK
+    log_odds = lowest(num_classes) + _width(num_classes) * np.arange(BINS) - _SLACK
     edges = np.nextafter(1 / (1 + np.exp(-log_odds)), 0)
     # The first bin also holds what lies below it; a winner has at least the uniform probability.
     edges[0] = min(edges[0], (1 - 1e-5) / num_classes)

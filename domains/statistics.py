@@ -37,10 +37,11 @@ def count_places(label_HW: Tensor, num_classes: int) -> np.ndarray:
 def log_spatial_prior(counts_KRC: np.ndarray) -> Tensor:
     """How much more often than on average each class occurs at each place: the spatial prior of CBST-SP, as a log.
 
-    `q_n(c)`, the frequency of class c at place n, divided by its mean over places (the paper sets its sum over places
-    to 1, which differs by a constant only). One pixel of each class is added to each cell, so that nothing is
-    impossible where the source happens not to show it, and a class that the source never shows is as likely
-    everywhere.
+    `q_n(c)`, the frequency of class c at place n, divided by its mean over labelled pixels: the pixels that were
+    counted, over those that the place would have if the class were spread evenly. One pixel is added to both, so that
+    nothing is impossible where the source happens not to show it, and the prior is 0 at a place without labels and of a
+    class that the source never shows. (The paper divides by the mean over places, which is the same where all have
+    equally many labels. Where some have none, such as the rows of a bonnet, they say nothing of any class.)
 
     Args:
         counts_KRC: sum of `count_places` over a domain.
@@ -48,9 +49,10 @@ def log_spatial_prior(counts_KRC: np.ndarray) -> Tensor:
     Returns:
         float32 (K, R, C), to be added to logits.
     """
-    counts = torch.from_numpy(counts_KRC).double() + 1
-    frequency = counts / counts.sum(0)
-    return (frequency / frequency.mean((1, 2), keepdim=True)).log().float()
+    counts = torch.from_numpy(counts_KRC).double()
+    share = torch.from_numpy(shares(counts_KRC))[:, None, None]
+    expected = share * counts.sum(0)
+    return ((counts + 1) / (expected + 1)).log().float()
 
 
 def with_prior(logits_Khw: Tensor, log_prior_KRC: Tensor) -> Tensor:

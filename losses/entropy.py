@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from losses.ignore import IGNORE
@@ -52,23 +51,41 @@ def normalised_entropy(logits_BKHW: Tensor) -> Tensor:
 
     Returns:
         A scalar in [0, 1].
+
+    Raises:
+        ValueError: if there is only one class.
     """
-    return _entropy(logits_BKHW).mean() / math.log(logits_BKHW.shape[1])
+    return _entropy(logits_BKHW).mean() / _most(logits_BKHW)
 
 
-def self_information(prob_BKHW: Tensor) -> Tensor:
+def self_information(logits_BKHW: Tensor) -> Tensor:
     """Weighted self-information `-p_c log p_c / log K` of each class, what AdvEnt's discriminator sees.
 
     Args:
-        prob_BKHW: probabilities; 0 has the limit 0.
+        logits_BKHW: unnormalised scores, any float; half precision is upcast to float32.
 
     Returns:
-        B x K x H x W; the sum over classes is the normalised entropy.
+        B x K x H x W, each in [0, 1 / (e log K)]; the sum over classes is the normalised entropy.
+
+    Raises:
+        ValueError: if there is only one class.
     """
-    return torch.special.entr(prob_BKHW) / math.log(prob_BKHW.shape[1])
+    return _self_information(logits_BKHW) / _most(logits_BKHW)
+
+
+def _self_information(logits_BKHW: Tensor) -> Tensor:
+    log_prob_BKHW = at_least_float32(logits_BKHW).log_softmax(1)
+    # Through the logarithm: where a probability is 0, the slope of -p log p by p is infinite and by a logit it is 0.
+    return -(log_prob_BKHW.exp() * log_prob_BKHW)
 
 
 def _entropy(logits_BKHW: Tensor) -> Tensor:
-    log_prob_BKHW = at_least_float32(logits_BKHW).log_softmax(1)
-    # Through the logarithm, whose gradient stays finite where a probability is 0.
-    return -(log_prob_BKHW.exp() * log_prob_BKHW).sum(1)
+    return _self_information(logits_BKHW).sum(1)
+
+
+def _most(logits_BKHW: Tensor) -> float:
+    """Entropy of the uniform distribution over the classes."""
+    num_classes = logits_BKHW.shape[1]
+    if num_classes < 2:
+        raise ValueError(f"an entropy in units of the largest needs at least 2 classes, got {num_classes}")
+    return math.log(num_classes)

@@ -18,6 +18,10 @@ from losses.numeric import at_least_float32
 from models.deeplab import DilatedSum
 from models.settings import MmdlSettings
 
+SHORTEST = 1e-3
+"""Embeddings shorter than this are not brought to unit length: the slope of that is one over the length. Features that
+are all 0 give the embedding 0, those of a network before its first step one of about 1."""
+
 
 class Embedded(NamedTuple):
     """Embeddings of the sampled points and where they stand.
@@ -73,7 +77,7 @@ class MmdlHead(nn.Module):
         # Sampled before it is normalised: a mean of unit vectors is shorter than one.
         embedding_BPd = sample_at(embedding_Bdhw, coordinates_BP2)
         if self.normalise:
-            embedding_BPd = F.normalize(embedding_BPd, dim=-1)
+            embedding_BPd = F.normalize(embedding_BPd, dim=-1, eps=SHORTEST)
         distance_NKM = squared_distances(embedding_BPd.flatten(0, 1), self.centres())
         return Embedded(embedding_BPd, distance_NKM.unflatten(0, coordinates_BP2.shape[:2]))
 

@@ -204,6 +204,7 @@ def run(stage: Label, context: Context) -> dict[str, Any]:
         raise StageFailed(
             f"{stage.name}: not one pixel of the target was labelled; thresholds {named(cut, space.classes)}"
         )
+    # Above 1 where the rule gives a class pixels that were predicted as others.
     share = np.divide(selected, predicted, out=np.full(len(space), np.nan), where=predicted > 0)
     measured = context.domains.truth is not None
     return {

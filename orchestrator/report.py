@@ -170,9 +170,9 @@ def _heat_tables(summary: Summary) -> tuple[HeatTable, ...]:
         ),
         _heat_table(
             summary,
-            "Share of pixels kept, %",
-            "Of the pixels that the network took for this class, how many were labelled; the rest are ignored "
-            "in that round.",
+            "Pixels labelled, % of those predicted",
+            "Pixels labelled as this class over pixels that the network took for it. Above 100 where the selection "
+            "gave it pixels that the network took for other classes.",
             "%.1f",
             [_percentages(a.selected) for a in summary.rounds],
         ),

@@ -152,5 +152,6 @@ class ProtocolSettings(ViewSettings):
     """How a network is measured; every number carries it."""
 
     classes: MeanClasses = "all"
-    """Classes of the mean: all of the label space; of cityscapes19 also 16 (pixels of terrain, truck and train are
-    ignored), 16_of_19 (they count against the others, as in DAFormer) or 13 (as 16, without wall, fence and pole)."""
+    """Classes of the mean: all of the label space; of cityscapes19 and cityscapes16 also 16 (pixels of terrain, truck
+    and train are ignored) or 13 (as 16, without wall, fence and pole), of cityscapes19 16_of_19 (pixels of the three
+    count against the others, as in DAFormer)."""

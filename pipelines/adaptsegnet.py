@@ -81,7 +81,9 @@ class AdaptSegNet(Alignment):
 
     def seen(self, logits_BKHW: Tensor) -> Tensor:
         """What a discriminator is shown of a prediction: its probabilities."""
-        return logits_BKHW.float().softmax(1)
+        from losses.numeric import at_least_float32
+
+        return at_least_float32(logits_BKHW).softmax(1)
 
     def adaptation(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
         """First the segmenter against fixed discriminators, then these on what it made."""

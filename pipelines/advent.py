@@ -47,7 +47,7 @@ class AdvEnt(AdaptSegNet):
         """What a discriminator is shown of a prediction: its self-information."""
         from losses.entropy import self_information
 
-        return self_information(super().seen(logits_BKHW))
+        return self_information(logits_BKHW)
 
 
 PRESETS = {**presets(AdvEnt, **SHORT), **published(AdvEnt)}

@@ -20,11 +20,17 @@ if __name__ == "__main__":
     cbst.main()
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from orchestrator import cli
 from pipelines.benchmarks import THREE_SCALES
-from pipelines.selftraining import SelfTraining, presets, published
+from pipelines.selftraining import Reduction, SelfTraining, presets, published, total
+
+if TYPE_CHECKING:
+    from torch import Generator
+
+    from domains.feed import Batch
+    from orchestrator.method import Networks, Steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +39,22 @@ class Cbst(SelfTraining):
 
     name: ClassVar[str] = "cbst"
 
+    reduction: Reduction = "per_domain"
+    """Segmentation loss: one mean a domain, or one mean over the labelled pixels of both (public code)."""
+
     @property
     def title(self) -> str:
         """The name shown in tables."""
         return "CBST-SP" if self.pseudo.spatial_prior else "CBST"
+
+    def adaptation_uses(self) -> tuple[object, ...]:
+        """The reduction too, where it is not the usual one: stages of runs before it was a setting stay theirs."""
+        return (*super().adaptation_uses(), *([self.reduction] if self.reduction != "per_domain" else []))
+
+    def adaptation(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
+        """Cross-entropy on source ground truth and target pseudo-labels."""
+        terms = self.segment_both(nets, batch, draw, self.reduction).terms
+        yield ("segmenter",), total(terms), terms
 
 
 PRESETS = {**presets(Cbst), **published(Cbst, protocol=THREE_SCALES)}

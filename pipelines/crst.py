@@ -26,7 +26,8 @@ from annotated_types import Ge, Gt
 
 from orchestrator import cli
 from pipelines.benchmarks import THREE_SCALES
-from pipelines.selftraining import SelfTraining, presets, published, total
+from pipelines.cbst import Cbst
+from pipelines.selftraining import presets, published, total
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Crst(SelfTraining):
+class Crst(Cbst):
     """CRST as the paper describes it."""
 
     name: ClassVar[str] = "crst"
@@ -76,7 +77,7 @@ class Crst(SelfTraining):
             yield from super().adaptation(nets, batch, draw)
             return
         regularise = kl_to_uniform if self.regulariser == "mrkld" else negative_entropy
-        both = self.segment_both(nets, batch, draw)
+        both = self.segment_both(nets, batch, draw, self.reduction)
         logits, label, sources = both.logits_BKHW, both.label_BHW, both.sources
         terms = {**both.terms, self.regulariser: regularise(logits[sources:], label[sources:])}
         if self.alpha_source > 0:

@@ -32,7 +32,7 @@ from orchestrator.arms import Sweep
 from orchestrator.stages import Train
 from pipelines.benchmarks import MIT_B5, transformer
 from pipelines.drsl_tables import SWEEPS
-from pipelines.selftraining import Preparation, SelfTraining, presets, published, total
+from pipelines.selftraining import Preparation, Reduction, SelfTraining, presets, published, total
 from pipelines.source_only import SOURCE_STAGE
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class LossSettings:
     """lambda_2, weight of the mixture cross-entropy (Eq. 5)."""
     consistency: Annotated[float, Ge(0)] = 0.1
     """lambda_3, weight of the cross-domain consistency loss (Eq. 6): above 0 is DRSL+, 0 is DRSL."""
-    reduction: Literal["per_domain", "joint"] = "per_domain"
+    reduction: Reduction = "per_domain"
     """Segmentation loss: one mean a domain (Eq. 3), or one mean over the pixels of both (CRST's code)."""
 
 

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
     from domains.feed import Batch
     from models.segmenter import Prediction
-    from orchestrator.method import Networks, Steps
+    from orchestrator.method import Networks
 
 STATISTICS_STAGE = "statistics"
+Reduction = Literal["per_domain", "joint"]
+"""Mean of a segmentation loss: one a domain, or one over the labelled pixels of both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,10 @@ class BothDomains(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class SelfTraining(SourceOnly):
-    """Base of the self-training methods: class-balanced self-training as it stands (CBST, Zou et al. 2018)."""
+    """Base of the self-training methods: the stages of class-balanced self-training (CBST, Zou et al. 2018).
+
+    A subclass brings the step `adaptation`, for which `segment_both` does most.
+    """
 
     pseudo: PseudoSettings = field(default_factory=PseudoSettings)
     isa: IsaSettings = field(default_factory=lambda: IsaSettings(ratio=0))
@@ -175,19 +180,14 @@ class SelfTraining(SourceOnly):
             found.append("adapt.target_batch: must be at least 1, adaptation trains on target images")
         return found
 
-    # The steps: what each training stage minimises.
-
-    def adaptation(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
-        """Cross-entropy on source ground truth and target pseudo-labels."""
-        terms = self.segment_both(nets, batch, draw).terms
-        yield ("segmenter",), total(terms), terms
+    # What steps share.
 
     def segment_both(
         self,
         nets: Networks,
         batch: Batch,
         draw: Generator,
-        reduction: Literal["per_domain", "joint"] = "per_domain",
+        reduction: Reduction = "per_domain",
     ) -> BothDomains:
         """Segment source images, some of them translated, and target images in one pass.
 
@@ -195,13 +195,15 @@ class SelfTraining(SourceOnly):
             nets: the networks of the stage.
             batch: labelled source and pseudo-labelled target images.
             draw: generator of this micro-batch.
-            reduction: one mean a domain, or one over the labelled pixels of both (CRST's code).
+            reduction: one mean a domain, or one over the labelled pixels of both (CRST's code), which lets a domain
+                count as much as it has labels.
         """
         import torch
 
         from domains.feed import PseudoLabelledImages
         from domains.photometric import photometric
         from domains.translate import mix_translated
+        from losses.ignore import IGNORE
         from losses.segmentation import cross_entropy, soft_cross_entropy
         from models.deeplab import upsample
 
@@ -212,15 +214,17 @@ class SelfTraining(SourceOnly):
         prediction = nets["segmenter"](image)
         logits = upsample(prediction.logits_BKhw, label.shape[1:])
         sources, soft = len(batch.source.image), batch.target.soft_label
+        if reduction == "joint" and soft is None:
+            return BothDomains(prediction, logits, label, sources, {"seg_joint": cross_entropy(logits, label)})
+        terms = {
+            "seg_source": cross_entropy(logits[:sources], label[:sources]),
+            "seg_target": cross_entropy(logits[sources:], label[sources:])
+            if soft is None
+            else soft_cross_entropy(logits[sources:], soft, label[sources:]),
+        }
         if reduction == "joint":
-            terms = {"seg_joint": cross_entropy(logits, label)}
-        else:
-            terms = {
-                "seg_source": cross_entropy(logits[:sources], label[:sources]),
-                "seg_target": cross_entropy(logits[sources:], label[sources:])
-                if soft is None
-                else soft_cross_entropy(logits[sources:], soft, label[sources:]),
-            }
+            share = (label[:sources] != IGNORE).sum() / (label != IGNORE).sum().clamp(min=1)
+            terms = {"seg_joint": share * terms["seg_source"] + (1 - share) * terms["seg_target"]}
         return BothDomains(prediction, logits, label, sources, terms)
 
 

@@ -105,6 +105,7 @@ class Structure(Alignment):
     def adaptation(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
         """Eq. 3 for segmenter and decoder against a fixed discriminator, then Eq. 2 for that."""
         from losses.adversarial import discriminator_loss, domain_loss
+        from losses.numeric import at_least_float32
         from models.discriminator import frozen
 
         assert batch.target is not None
@@ -116,7 +117,7 @@ class Structure(Alignment):
             yield learning, loss, terms
             return
         target = self.segment(nets, batch.target.image, draw)
-        maps = target.levels[0].float().softmax(1)
+        maps = at_least_float32(target.levels[0]).softmax(1)
         if self.reconstruction > 0:
             terms["reconstruction"] = self._reconstruct(nets, source) + self._reconstruct(nets, target)
             loss = loss + self.reconstruction * terms["reconstruction"]
@@ -128,7 +129,7 @@ class Structure(Alignment):
             yield learning, loss, terms
 
         if self.adversarial > 0:
-            real = nets["discriminator"](source.levels[0].detach().float().softmax(1))
+            real = nets["discriminator"](at_least_float32(source.levels[0].detach()).softmax(1))
             found = discriminator_loss(real, nets["discriminator"](maps.detach()))
             yield ("discriminator",), found, {"discriminator": found}
 
@@ -147,8 +148,10 @@ class Structure(Alignment):
 
     def _reconstruct(self, nets: Networks, seen: Segmented) -> Tensor:
         """L1 between an image and what the decoder makes of its features."""
+        from losses.numeric import at_least_float32
+
         image = nets["decoder"](seen.prediction.features_BDhw, seen.image_B3HW.shape[2:])
-        difference = (image.float() - (2 * seen.image_B3HW - 1)).abs() * self.pixel_scale
+        difference = (at_least_float32(image) - (2 * seen.image_B3HW - 1)).abs() * self.pixel_scale
         return difference.mean() if self.reduction == "mean" else difference.sum() / len(difference)
 
 

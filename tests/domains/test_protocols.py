@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from domains.labels import SPACES
+from domains.labels import SPACES, remap
 from domains.metrics import confusion_matrix, iou_per_class, mean_of
 from domains.protocols import RULES, rule_problem
 from orchestrator.settings import MeanClasses
@@ -105,7 +105,34 @@ def test_confusion_is_left_as_it_is():
 def test_rules_of_cityscapes_mean_nothing_elsewhere():
     assert rule_problem("all", SPACES["camvid11"]) is None
     assert rule_problem("13", SPACE) is None
-    assert "cityscapes19 alone, got camvid11" in str(rule_problem("13", SPACES["camvid11"]))
+    said = (
+        "classes 13 are defined for the label spaces cityscapes19 and cityscapes16 alone, got camvid11: leave it at all"
+    )
+    assert rule_problem("13", SPACES["camvid11"]) == said
+
+
+def test_networks_of_16_classes_are_measured_in_16_and_13_as_those_of_19_are():
+    space = SPACES["cityscapes16"]
+    assert rule_problem("16", space) is rule_problem("13", space) is None
+    assert "for the label space cityscapes19 alone, got cityscapes16" in str(rule_problem("16_of_19", space))
+    for rule in ("16", "13"):
+        assert RULES[rule].classes(space) == RULES[rule].classes(SPACE)
+        for case in CASES:
+            # Such a network predicts none of the three classes, and their pixels are 255 in its ground truth.
+            truth, prediction = random_maps(case["seed"], unpredicted=MISSING)
+            table = remap(SPACE, space)
+            own_truth, own_prediction = (torch.from_numpy(table[plane.numpy()]) for plane in (truth, prediction))
+            found = RULES[rule].iou(confusion_matrix(own_truth, own_prediction, 16), space)
+            np.testing.assert_array_equal(found, RULES[rule].iou(confusion_matrix(truth, prediction, 19), SPACE))
+
+
+def test_mean_of_13_classes_is_not_that_of_a_network_that_knows_13():
+    """In cityscapes13 pixels of wall, fence and pole are 255; under the rule they count against what takes them."""
+    counts = confusion(wall__building=3, building__building=5)
+    assert scores("13", counts)["building"] == 5 / 8
+    space = SPACES["cityscapes13"]
+    assert remap(SPACE, space)[CLASSES.index("wall")] == 255
+    assert "cityscapes19 and cityscapes16 alone" in str(rule_problem("13", space))
 
 
 def slow_iou(truth: torch.Tensor, prediction: torch.Tensor, ignored: tuple[str, ...]) -> dict[str, float]:

@@ -294,6 +294,18 @@ def space_file(path: Path, *classes: str) -> str:
     return str(path)
 
 
+def test_a_space_of_one_class_is_refused_with_what_to_do(root):
+    one = space_file(root / "one.json", "road")
+    pair = PairSettings(label_space=one)
+    (problem,) = check_pair(pair, CROP, NO_ISA, str(root))
+    assert problem.startswith("pair.label_space: label space 'one' has one class, 'road',")
+    assert "such as background" in problem
+    assert (
+        check_pair(replace(pair, label_space=space_file(root / "two.json", "road", "sky")), CROP, NO_ISA, str(root))
+        == []
+    )
+
+
 def test_a_pair_whose_label_spaces_do_not_meet_is_refused(root, data_set):
     data_set("cityscapes")
     city = domain("cityscapes")
@@ -304,7 +316,7 @@ def test_a_pair_whose_label_spaces_do_not_meet_is_refused(root, data_set):
     assert problem.startswith("source and evaluation have no class in common: of the classes of cityscapes19,")
     assert "labels in roads and in skies" in problem
     assert check_pair(replace(pair, evaluation=city, label_space="cityscapes19"), CROP, NO_ISA, str(root)) == []
-    fruit = space_file(root / "fruit.json", "apple")
+    fruit = space_file(root / "fruit.json", "apple", "pear")
     problems = check_pair(
         PairSettings(source=city, target=city, evaluation=city, label_space=fruit), CROP, NO_ISA, str(root)
     )

@@ -234,6 +234,24 @@ def test_very_confident_class_is_split_at_its_portion() -> None:
     assert selected.eq(0).float().mean().item() == pytest.approx(0.3, abs=2e-3)
 
 
+@pytest.mark.parametrize("classes", [2, 21, 22, 60, 254])
+@pytest.mark.parametrize("portion", [0.05, 0.2, 0.5])
+def test_unsure_network_of_many_classes_is_split_at_its_portion(classes: int, portion: float) -> None:
+    """Every winner is hardly above the uniform probability: the less, the more classes there are."""
+    generator = torch.Generator().manual_seed(classes)
+    score = torch.rand(classes, 40, 50, generator=generator, dtype=torch.float64) * 0.1
+    score[0] += 0.2 + torch.rand(40, 50, generator=generator)  # all are predicted as one class
+    chosen = selection.select(score, selection.thresholds(histogram_of(score), portion))
+    kept = (chosen == 0).double().mean().item()
+    assert kept == pytest.approx(portion, abs=0.005)
+
+
+@pytest.mark.parametrize("classes", [2, 21, 22, 254])
+def test_bins_begin_where_a_winner_can_be_or_lower(classes: int) -> None:
+    assert selection.lowest(classes) <= -math.log(classes - 1) + 1e-12
+    assert classes > 21 or selection.lowest(classes) == selection.LOWEST
+
+
 def test_rescaling_can_change_the_class() -> None:
     score = torch.tensor([0.6, 0.3, 0.1]).log()[:, None, None]
     assert selection.select(score, np.array([0.9, 0.2, 1.0])).item() == 1

@@ -73,8 +73,35 @@ def test_gradient_of_entropy_is_right_and_finite_where_a_class_is_certain():
 
 def test_self_information_adds_up_to_entropy():
     logits, _ = example()
-    maps = self_information(logits.softmax(1))
+    maps = self_information(logits)
     assert maps.sum(1).mean().item() == pytest.approx(normalised_entropy(logits).item(), rel=1e-12)
-    assert self_information(torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)).tolist() == [[[[0.0]], [[0.0]]]]
-    half = self_information(torch.full((1, 2, 1, 1), 0.5, dtype=torch.float64))
+    half = self_information(torch.zeros((1, 2, 1, 1), dtype=torch.float64))
     assert half.flatten().tolist() == pytest.approx([0.5, 0.5])
+    assert torch.autograd.gradcheck(self_information, logits.requires_grad_())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("gap", [0.0, 1.0, 20.0, 104.0, 800.0, 1e4, -1e4])
+def test_self_information_and_its_gradient_are_those_of_two_classes_however_far_apart(gap, dtype):
+    def log_sigmoid(x: float) -> float:
+        return min(x, 0) - math.log1p(math.exp(-abs(x)))
+
+    # With p = 1 / (1 + exp(-gap)): d(-p log p) / dgap = -(1 + log p) p (1 - p), and the other class by symmetry.
+    log_first, log_second = log_sigmoid(gap), log_sigmoid(-gap)
+    both = math.exp(log_first + log_second)
+    values = [-math.exp(log) * log / math.log(2) for log in (log_first, log_second)]
+    slopes = [-(1 + log_first) * both / math.log(2), (1 + log_second) * both / math.log(2)]
+    logits = torch.tensor([gap, 0.0], dtype=dtype).reshape(1, 2, 1, 1).requires_grad_()
+    maps = self_information(logits)
+    assert maps.dtype == dtype
+    near = {"rel": 8 * torch.finfo(dtype).eps, "abs": 8 * torch.finfo(dtype).eps}
+    assert maps.flatten().tolist() == pytest.approx(values, **near)
+    for number, slope in enumerate(slopes):
+        (gradient,) = torch.autograd.grad(maps[:, number].sum(), logits, retain_graph=True)
+        assert gradient.flatten().tolist() == pytest.approx([slope, -slope], **near)
+
+
+@pytest.mark.parametrize("measure", [normalised_entropy, self_information])
+def test_one_class_has_no_entropy_to_measure_by(measure):
+    with pytest.raises(ValueError, match="at least 2 classes, got 1"):
+        measure(torch.zeros(1, 1, 2, 2))

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from losses.sampling import point_coordinates
+from losses.triplet import triplet_to_modes
 from models.deeplab import upsample
-from models.mmdl import MmdlHead, sample_at
+from models.mmdl import SHORTEST, MmdlHead, sample_at
 from models.settings import MmdlSettings
 
 TINY = MmdlSettings(embed_dim=6, modes=3)
@@ -137,3 +138,28 @@ def test_no_points_give_no_embeddings():
     embedding, distance = head()(torch.randn(2, 5, 9, 9), torch.zeros(2, 0, 2))
     assert embedding.shape == (2, 0, 6)
     assert distance.shape == (2, 0, 4, 3)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-6, 1e-3, 1.0, 1e4])
+def test_gradients_are_bounded_where_the_features_are_all_zero(scale):
+    network = head()
+    features = (scale * torch.randn(2, 5, 9, 9)).requires_grad_()
+    _, distance = network(features, coordinates())
+    triplet_to_modes(distance.flatten(0, 1), torch.arange(14) % 4, margin=1.0).backward()
+    for branch in network.embed.branches:
+        # Of a triplet of unit vectors, at most 4 by the embedding.
+        assert branch.bias.grad.norm() <= 4 / SHORTEST
+        assert branch.weight.grad.isfinite().all()
+    assert features.grad is not None
+    assert features.grad.isfinite().all()
+
+
+def test_all_but_the_shortest_embeddings_have_unit_length():
+    network = head()
+    for length in (2 * SHORTEST, 1.0, 1e3):
+        with torch.no_grad():
+            for branch in network.embed.branches:
+                branch.weight.zero_()
+                branch.bias.fill_(length / len(network.embed.branches) / 6**0.5)
+        embedding, _ = network(torch.zeros(1, 5, 3, 3), coordinates(batch=1))
+        torch.testing.assert_close(embedding.norm(dim=-1), torch.ones(1, 7))

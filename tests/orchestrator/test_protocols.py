@@ -94,7 +94,7 @@ def test_rules_of_cityscapes_are_refused_in_another_label_space():
     sixteen = dataclasses.replace(method, protocol=ProtocolSettings(classes="16"))
     (problem,) = sixteen.problems()
     assert problem.startswith(
-        "protocol.classes: classes 16 are defined for the label space cityscapes19 alone, got toy"
+        "protocol.classes: classes 16 are defined for the label spaces cityscapes19 and cityscapes16 alone, got toy"
     )
     city = dataclasses.replace(sixteen, pair=dataclasses.replace(method.pair, label_space="cityscapes19"))
     assert not [problem for problem in city.problems() if "protocol" in problem]
@@ -123,7 +123,9 @@ def test_evaluation_under_a_rule_of_another_label_space_is_refused_before_anythi
         Image.fromarray(np.zeros((8, 8, 3) if name == "images" else (8, 8), np.uint8)).save(tmp_path / name / "a.png")
     places = {name: str(tmp_path / name) for name in ("model", "images", "labels")}
     flags = EvaluateFlags(**places, label_space="toycity12", classes="13")
-    with pytest.raises(UserError, match="classes 13 are defined for the label space cityscapes19 alone"):
+    with pytest.raises(
+        UserError, match="classes 13 are defined for the label spaces cityscapes19 and cityscapes16 alone"
+    ):
         evaluate(flags, NoRay())  # type: ignore[arg-type]
 
 

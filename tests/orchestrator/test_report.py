@@ -236,6 +236,16 @@ def test_every_number_of_the_summary_is_in_the_text(html: str) -> None:
         assert duration in text
 
 
+def test_more_pixels_labelled_than_predicted_as_a_class_are_explained(tmp_path: Path) -> None:
+    run, name = write_full_run(tmp_path / "rescaled"), next(iter(PALETTE))
+    summary = full_summary()
+    summary["rounds"][0]["selected"][name] = 11.0
+    (run / "summary.json").write_text(json.dumps(summary))
+    text = Page(write_report(run).read_text("utf-8")).text
+    assert "1100.0" in text
+    assert "Above 100 where the selection gave it pixels that the network took for other classes." in text
+
+
 def test_page_names_run_protocol_warning_and_environment(html: str) -> None:
     text, summary = Page(html).text, full_summary()
     for words in (*summary["pair"].values(), summary["protocol"]["resolution"], *summary["warnings"]):

@@ -98,6 +98,44 @@ def test_the_side_that_does_not_learn_keeps_its_gradients_and_its_statistics(met
         assert all(map(torch.equal, before, after))
 
 
+@every
+def test_all_of_a_step_is_computed_in_float64_where_the_networks_are(method):
+    nets = {name: network.double() for name, network in method.networks(K).items()}
+    data = batch()
+    exact = Batch(LabelledImages(data.source.image.double(), data.source.label), Images(data.target.image.double()))
+    weights = [weight for name in method.segmenting for weight in nets[name].parameters()]
+
+    def loss() -> torch.Tensor:
+        _, found, terms = next(method.adaptation(nets, exact, Generator().manual_seed(0)))
+        assert {value.dtype for value in (found, *terms.values())} == {torch.float64}
+        return found
+
+    def moved(step: float) -> float:
+        with torch.no_grad():
+            for weight, direction in zip(weights, directions, strict=True):
+                weight += step * direction
+        return loss().item()
+
+    directions = torch.autograd.grad(loss(), weights)
+    length = sum(direction.square().sum() for direction in directions)
+    step = 1e-7 / float(length) ** 0.5
+    ahead, behind = moved(step), moved(-2 * step)
+    assert (ahead - behind) / (2 * step) == pytest.approx(float(length), rel=1e-5)
+
+
+@every
+def test_gradients_are_finite_where_the_network_is_certain(method):
+    nets = method.networks(K)
+    with torch.no_grad():
+        for name in method.segmenting:
+            for weight in nets[name].parameters():
+                weight *= 1e3 if weight.ndim == 4 and len(weight) == K else 1
+    assert nets["segmenter"](batch().source.image).logits_BKhw.softmax(1).eq(0).any()
+    for names, loss, _ in steps(method, nets):
+        loss.backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for name in names for p in nets[name].parameters())
+
+
 def test_discriminators_turn_moves_no_statistics_of_the_segmenter():
     nets = METHODS["adaptsegnet"].networks(K)
     turns = steps(METHODS["adaptsegnet"], nets)
@@ -125,8 +163,7 @@ def test_losses_of_both_turns_are_those_of_the_paper(name):
     (source, target), label = by_hand(nets)
 
     def seen(logits):
-        probability = logits.softmax(1)
-        return self_information(probability) if name == "advent" else probability
+        return self_information(logits) if name == "advent" else logits.softmax(1)
 
     discriminators = nets["discriminator"], nets["discriminator_auxiliary"]
     deceived = [domain_loss(net(seen(level)), True) for net, level in zip(discriminators, target, strict=True)]

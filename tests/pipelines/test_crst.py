@@ -95,6 +95,33 @@ def test_soft_labels_take_the_place_of_hard_ones_and_no_term_is_added():
     torch.testing.assert_close(loss, terms["seg_source"] + terms["seg_target"])
 
 
+@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
+@pytest.mark.parametrize("kind", [Cbst, Crst])
+def test_joint_reduction_is_one_mean_over_the_labelled_pixels_of_both_domains(kind, soft):
+    given = batch()
+    assert isinstance(given.target, PseudoLabelledImages)
+    given.target.pseudo_label[:, 8:28] = 255  # a fifth of what the source has
+    chosen = torch.rand(2, K, 32, 48, generator=Generator().manual_seed(1)).softmax(1) if soft else None
+    given = Batch(given.source, dataclasses.replace(given.target, soft_label=chosen))
+    method = kind(**COMMON, reduction="joint", **({"alpha": 0} if kind is Crst else {}))
+    both = method.segment_both(method.networks(K), given, Generator().manual_seed(0), "joint")
+    log_prob, label = both.logits_BKHW.log_softmax(1), both.label_BHW
+    hard = -log_prob.gather(1, label.where(label != 255, 0)[:, None])[:, 0]
+    pixels = hard if chosen is None else torch.cat([hard[:2], -(chosen * log_prob[2:]).sum(1)])
+    ((names, loss, terms),) = method.adaptation(method.networks(K), given, Generator().manual_seed(0))
+    assert names == ("segmenter",)
+    torch.testing.assert_close(terms["seg_joint"], pixels[label != 255].mean())
+    torch.testing.assert_close(loss, terms["seg_joint"])
+    assert not {"seg_source", "seg_target"} & set(terms)
+
+
+def test_reduction_decides_a_round_and_its_default_leaves_fingerprints_as_they_were():
+    usual, joint = Cbst(**COMMON), Cbst(**COMMON, reduction="joint")  # type: ignore[arg-type]
+    assert usual.adaptation_uses() == (usual.model, usual.augment)
+    assert joint.adaptation_uses() != usual.adaptation_uses()
+    assert dataclasses.replace(TINY, reduction="joint").adaptation_uses() != TINY.adaptation_uses()
+
+
 def test_options_of_the_public_code_reach_the_stages():
     pseudo = PseudoSettings(
         spatial_prior=True,
