@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import pyarrow as pa
 
 from domains.arrow import open_table, sha256_of, write_text
-from domains.errors import DataError
-from domains.folder import nearest
+from domains.errors import DataError, nearest
 
 if TYPE_CHECKING:
     from datasets import Value

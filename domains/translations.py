@@ -21,8 +21,8 @@ from PIL import Image
 from torch import Tensor
 
 from domains.arrow import write_rows
-from domains.errors import DataError
-from domains.folder import nearest, require
+from domains.errors import DataError, nearest
+from domains.folder import require
 from domains.images import resize_image
 from domains.labels import LabelSpace
 from domains.samples import Reader
