@@ -16,6 +16,7 @@ from models.pretrained import pretrained_record
 from orchestrator import environment, evaluation, labelling, panels, statistics, training, translation
 from orchestrator.checkpoints import newest_verified
 from orchestrator.company import Company
+from orchestrator.config import config_of
 from orchestrator.context import Context, open_domains
 from orchestrator.elastic import micro_batches
 from orchestrator.errors import Interrupted
@@ -34,7 +35,7 @@ from orchestrator.runfolder import (
     reuse_stage,
 )
 from orchestrator.stages import Evaluate, Label, Panels, Stage, Statistics, Train, Translation, representatives
-from orchestrator.summary import build_summary, config_of, show_result
+from orchestrator.summary import build_summary, show_result
 from orchestrator.tracking import tracked
 
 RUNNERS: dict[type, Callable[[Any, Context], dict[str, Any]]] = {
