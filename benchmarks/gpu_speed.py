@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from domains.feed import Batch, LabelledImages, PseudoLabelledImages
+from domains.batch import Batch, LabelledImages, PseudoLabelledImages
 from domains.scores import score_strips
 from domains.selection import ConfidenceHistogram, confidence_log_odds
 from models.segmenter import set_train_mode

@@ -5,14 +5,13 @@ Shapes: H, W pixels. Images are uint8 RGB 3xHxW; labels uint8 HxW class ids, 255
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Container, Sequence
 from pathlib import Path, PurePosixPath
 
 from torch import Tensor
 
 from domains.encodings import Decoder, IdLabels
-from domains.errors import DataError
+from domains.errors import DataError, nearest
 from domains.images import check_same_frame, read_image, resize_label
 from domains.labels import LabelSpace
 from domains.samples import Reader
@@ -204,16 +203,6 @@ def require_folder(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise DataError(f"folder {folder} does not exist{nearest(folder)}")
-
-
-def nearest(path: Path) -> str:
-    """Return a hint at the most similar name in the nearest folder above that exists, or an empty text."""
-    while not path.parent.is_dir():
-        path = path.parent
-    names = sorted(entry.name for entry in path.parent.iterdir())
-    lowered = {name.lower(): name for name in names}
-    near = difflib.get_close_matches(path.name.lower(), lowered, n=1, cutoff=0.5)
-    return f"; did you mean {path.parent / lowered[near[0]]}?" if near else ""
 
 
 def read_list(path: Path) -> list[str]:

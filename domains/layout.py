@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from domains.encodings import Decoder
-from domains.errors import DataError
-from domains.folder import FolderReader, find_images, nearest, read_list, require_once, without_suffix
+from domains.errors import DataError, nearest
+from domains.folder import FolderReader, find_images, read_list, require_once, without_suffix
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,11 @@ from domains.gta5 import gta5
 from domains.labels import LabelSpace, label_space, remap, too_few_classes
 from domains.layout import Layout
 from domains.mapillary import mapillary
-from domains.samples import Cached, Mapped, Reader, Resized, ResizedImages, Subset
+from domains.samples import Reader
 from domains.settings import AugmentSettings, DomainSettings, IsaSettings, PairSettings
 from domains.synthia import synthia
 from domains.translations import TranslatedByRun
+from domains.wrappers import Cached, Mapped, Resized, ResizedImages, Subset
 from losses.ignore import IGNORE
 
 CACHE_BYTES = 512 * 2**20

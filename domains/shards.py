@@ -1,4 +1,4 @@
-"""Shards of pseudo-labels and scores, and the verified store (`domains.store`) that training reads.
+"""Shards of pseudo-labels and scores, their verified store (`domains.store`), and the domain that training reads.
 
 Shapes: K classes, H, W pixels, h, w the grid of the scores.
 """
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from domains.arrow import open_table, write_rows
 from domains.errors import DataError
+from domains.samples import Unlabelled
 from domains.selection import SoftLabel
 from domains.store import (
     Shards,
@@ -219,6 +220,44 @@ class PseudoLabels:
     @cached_property
     def _score_tables(self) -> list[pa.Table]:
         return Shards(self.folder, tuple(self.manifest.scores)).tables
+
+
+@dataclass(frozen=True)
+class PseudoLabelledSample:
+    """An image with a label that a network gave it."""
+
+    image: Tensor
+    pseudo_label: Tensor
+    id: str
+    soft_label: SoftLabel | None = None
+    """What the pseudo-label stands for, where labels are soft."""
+
+
+class PseudoLabelled:
+    """The images of the target domain with the labels that a network gave them."""
+
+    def __init__(self, images: Unlabelled, labels: PseudoLabels) -> None:
+        self.images = images
+        self.labels = labels
+        self.ids = images.ids
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def sample(self, index: int) -> PseudoLabelledSample:
+        """Return one image with its pseudo-label.
+
+        Raises:
+            DataError: if the image has no pseudo-label or one of another size.
+        """
+        sample = self.images.sample(index)
+        pseudo_label = self.labels.label(sample.id)
+        if pseudo_label.shape != sample.image.shape[1:]:
+            raise DataError(
+                f"{sample.id}: the image is {tuple(sample.image.shape[1:])} pixels (height, width) but its "
+                f"pseudo-label {tuple(pseudo_label.shape)}: label this domain again at the present size"
+            )
+        return PseudoLabelledSample(sample.image, pseudo_label, sample.id, self.labels.soft_label(sample.id))
 
 
 def _label_columns(row: LabelRow) -> dict[str, object]:

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import pyarrow as pa
 
 from domains.arrow import open_table
-from domains.errors import DataError
+from domains.errors import DataError, nearest
 from domains.files import sha256_of, write_text
-from domains.folder import nearest
 
 if TYPE_CHECKING:
     from datasets import Value

@@ -21,9 +21,9 @@ from PIL import Image
 from torch import Tensor
 
 from domains.arrow import write_rows
-from domains.errors import DataError
+from domains.errors import DataError, nearest
 from domains.files import refuse_links
-from domains.folder import nearest, require
+from domains.folder import require
 from domains.images import resize_image
 from domains.labels import LabelSpace
 from domains.samples import Reader

@@ -18,6 +18,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.errors import UserError
+from orchestrator.method import Method
 
 Settings = TypeVar("Settings")
 Presets = Mapping[str, Callable[[], Any]]
@@ -137,6 +138,11 @@ def flatten(cls: type, prefix: str = "") -> dict[str, Any]:
     return names
 
 
+def config_of(method: Method) -> dict[str, Any]:
+    """A method's settings as plain data, for config.yaml."""
+    return {"method": method.name, **_plain(dataclasses.asdict(method))}
+
+
 def _tree(flags: Mapping[str, Any], base: object | None) -> dict[str, Any]:
     tree: dict[str, Any] = dataclasses.asdict(base) if base else {}  # type: ignore[call-overload]
     # First the kinds: what the base says of another kind of domain means nothing for this one.
@@ -202,3 +208,11 @@ def _sentence(detail: Any) -> str:
     if isinstance(shown, dict):  # a rule over several values of a group, which names them itself
         return f"{name}: {message}"
     return f"{name}: {message[0].lower()}{message[1:]}, got {shown!r}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(inner) for inner in value]
+    return value

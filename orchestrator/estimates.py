@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from domains.feed import Batch, Images, LabelledImages, PseudoLabelledImages
+from domains.batch import Batch, Images, LabelledImages, PseudoLabelledImages
 from models.segmenter import set_train_mode
 from orchestrator.method import Method
 from orchestrator.stages import TARGET, Train

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from orchestrator.config import config_of
 from orchestrator.method import Method
 from orchestrator.resources import recall
 from orchestrator.runfolder import RunFolder
-from orchestrator.summary import config_of
 
 
 def taken_up(home: RunFolder, settings: Method, allowed: Sequence[str] = ()) -> Method:

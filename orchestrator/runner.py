@@ -13,6 +13,7 @@ from domains.files import TEMPORARY
 from orchestrator import environment, evaluation, labelling, panels, statistics, training, translation
 from orchestrator.checkpoints import newest_verified
 from orchestrator.company import Company
+from orchestrator.config import config_of
 from orchestrator.context import Context, open_domains
 from orchestrator.errors import Interrupted
 from orchestrator.files import copy_folder, read_json, remove, write_json
@@ -31,7 +32,7 @@ from orchestrator.runfolder import (
 )
 from orchestrator.signals import GRACE_S
 from orchestrator.stages import Evaluate, Label, Panels, Stage, Statistics, Train, Translation, representatives
-from orchestrator.summary import build_summary, config_of, show_result
+from orchestrator.summary import build_summary, show_result
 from orchestrator.tracking import tracked
 
 RUNNERS: dict[type, Callable[[Any, Context], dict[str, Any]]] = {

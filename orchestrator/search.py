@@ -18,21 +18,22 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher
 
+from orchestrator.config import config_of
 from orchestrator.errors import Interrupted, UserError
 from orchestrator.flags import SearchFlags
 from orchestrator.halving import Halving
 from orchestrator.method import Method
 from orchestrator.orphans import release_orphans
+from orchestrator.outcome import Outcome, short
 from orchestrator.progress import Progress
 from orchestrator.resources import resolve
 from orchestrator.runfolder import RunFolder
 from orchestrator.settings import ComputeSettings
 from orchestrator.signals import noted
 from orchestrator.space import Axis
-from orchestrator.summary import config_of
 from orchestrator.tracking import chosen, environment
 from orchestrator.trial import OBJECTIVE, REPORT, Plan, Trial, reports_of
-from orchestrator.trials import Outcome, short, write_trials
+from orchestrator.trials import write_trials
 
 RECORDS = "tune"
 """Folder of Ray Tune's own records, TensorBoard's event files among them."""

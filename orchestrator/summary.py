@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from orchestrator.context import Context, describe, protocol
-from orchestrator.method import Method
 from orchestrator.progress import Progress
 from orchestrator.runfolder import ledger
 from orchestrator.stages import Evaluate, Label, Stage, Train, Translation
 
 SCHEMA = 1
-
-
-def config_of(method: Method) -> dict[str, Any]:
-    """A method's settings as plain data, for config.yaml."""
-    return {"method": method.name, **_plain(dataclasses.asdict(method))}
 
 
 def build_summary(stages: list[Stage], context: Context) -> dict[str, Any]:
@@ -145,11 +138,3 @@ def _warnings(stages: list[Stage], context: Context) -> list[str]:
         if course and max(course) >= 0.1 and course[-1] < 0.01:
             found.append(f"{name}: IoU fell from {max(course):.2f} to {course[-1]:.2f} (class collapse)")
     return found
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(inner) for inner in value]
-    return value

@@ -66,11 +66,11 @@ def carry_out(
 def write_tables(folder: Path, sweep: Sweep, seeds: range, runs: Runs) -> str:
     """Write what finished runs say, in every form; returns the protocol and the table as Markdown."""
     found = findings(sweep, runs)
-    table = markdown(found.rows)
+    cells = markdown(found.rows)
     chart = sweep_chart("sweep", sweep.description, found.quantities, sweep.benchmark)
-    write_text(folder / "table.md", f"{sweep.text}\n\n{found.protocol}\n\n{table}\n")
+    write_text(folder / "table.md", f"{sweep.text}\n\n{found.protocol}\n\n{cells}\n")
     write_text(folder / "table.svg", standalone(chart))
     write_page(folder, sweep, found, chart, runs, seeds)
     content = {"sweep": sweep.description, "seeds": list(seeds), "benchmark": sweep.benchmark}
     write_json(folder / "table.json", {**content, "protocol": found.protocol, **found.numbers})
-    return f"{found.protocol}\n\n{table}"
+    return f"{found.protocol}\n\n{cells}"

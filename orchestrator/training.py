@@ -13,8 +13,8 @@ from typing import Any
 from domains.errors import DataError
 from domains.feed import Feed, Mining
 from domains.registry import open_translated
-from domains.samples import PseudoLabelled, Unlabelled
-from domains.shards import Manifest, PseudoLabels
+from domains.samples import Unlabelled
+from domains.shards import Manifest, PseudoLabelled, PseudoLabels
 from domains.transforms import RandomCrop
 from models.pretrained import pretrained_record
 from orchestrator import checkpoints, loop

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from orchestrator.config import read_settings
+from orchestrator.config import config_of, read_settings
 from orchestrator.files import write_json, write_text
+from orchestrator.outcome import Outcome, short
 from orchestrator.report import style, templates
 from orchestrator.report_data import printable
 from orchestrator.space import Axis
-from orchestrator.summary import config_of
 from orchestrator.tables import markdown
-from orchestrator.trial import OBJECTIVE, REPORT, Plan, reports_of
+from orchestrator.trial import Plan
 from orchestrator.trials_charts import trial_charts
-
-if TYPE_CHECKING:
-    from ray.tune import Result
 
 MEANINGS = {
     "validation": "The objective looks at no label of the target: predictions should be sure, and their classes as "
@@ -29,49 +23,6 @@ MEANINGS = {
     "miou": "The objective is the mIoU on labelled images of the target.",
 }
 ORACLE_SELECTION = "Oracle selection: these trials were chosen by labels of the target, which no real user has."
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one trial."""
-
-    name: str
-    config: dict[str, Any]
-    objective: float
-    """Its last; NaN where it never reported."""
-    reports: int
-    state: str
-    """"finished", "stopped early" or "failed"."""
-    miou: float | None
-    """Of a finished trial, where there is an evaluation domain."""
-    error: str = ""
-    curve: tuple[tuple[int, float], ...] = ()
-    """(number, objective) of each of its reports."""
-
-    @classmethod
-    def of(cls, result: Result, folder: Path) -> Outcome:
-        """The outcome of one of Ray Tune's results."""
-        metrics = result.metrics or {}
-        state = "failed" if result.error else "finished" if metrics.get("finished") else "stopped early"
-        lines = str(result.error).strip().splitlines() if result.error else [""]
-        objective, reports = metrics.get(OBJECTIVE, math.nan), metrics.get(REPORT, 0)
-        return cls(
-            name=folder.name,
-            config=dict(result.config or {}),
-            objective=objective,
-            reports=reports,
-            state=state,
-            miou=metrics.get("miou"),
-            error=lines[-1],
-            # A trial goes on while it is decided upon: what it reported after that counts for nothing.
-            curve=tuple(pair for pair in sorted(reports_of(folder).items()) if pair[0] <= reports),
-        )
-
-    @property
-    def rank(self) -> tuple[Any, ...]:
-        """Sorts finished trials first, the best of them foremost."""
-        order = ("finished", "stopped early", "failed").index(self.state)
-        return order, -self.reports, math.isnan(self.objective), -self.objective, self.name
 
 
 def write_trials(outcomes: Sequence[Outcome], plan: Plan, axes: Sequence[Axis]) -> list[Outcome]:
@@ -138,11 +89,6 @@ def table_rows(ranked: Sequence[Outcome], searched: Sequence[str], objective: st
         row += ["" if o.miou is None else f"{o.miou:.3f}"] if measured else []
         rows.append(row)
     return rows
-
-
-def short(value: Any) -> str:
-    """A setting's value as people write it."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from orchestrator.outcome import Outcome
 from orchestrator.report_charts import ADAPTED, SOURCE, drawing, short
 from orchestrator.space import Axis
-
-if TYPE_CHECKING:
-    from orchestrator.trials import Outcome
 
 HEIGHT = 2.0
 """Of one chart, in inches."""

@@ -16,8 +16,9 @@ from domains.folder import FolderReader
 from domains.images import resize_image
 from domains.labels import LabelSpace, label_space
 from domains.protocols import rule_problem
-from domains.samples import Labelled, Mapped, ResizedImages, Unlabelled
+from domains.samples import Labelled, Unlabelled
 from domains.shards import LabelRow, Manifest, write_manifest, write_shard
+from domains.wrappers import Mapped, ResizedImages
 from losses.ignore import IGNORE
 from models.weights import load_model
 from orchestrator.errors import UserError

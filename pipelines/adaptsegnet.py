@@ -31,7 +31,7 @@ from pipelines.alignment import Alignment, adversary, presets, published
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from domains.feed import Batch
+    from domains.batch import Batch
     from orchestrator.method import Networks, Steps
 
 

@@ -22,7 +22,7 @@ from pipelines.presets import adversarial_training, on_every_pair, whole_images
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from domains.feed import Batch
+    from domains.batch import Batch
     from models.segmenter import Prediction
     from orchestrator.method import Networks, Steps
 

@@ -32,7 +32,7 @@ from pipelines.selftraining import presets, published, total
 if TYPE_CHECKING:
     from torch import Generator
 
-    from domains.feed import Batch
+    from domains.batch import Batch
     from orchestrator.method import Networks, Steps
 
 

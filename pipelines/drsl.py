@@ -38,7 +38,7 @@ from pipelines.source_only import SOURCE_STAGE
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from domains.feed import Batch
+    from domains.batch import Batch
     from models.segmenter import Prediction
     from orchestrator.method import Networks, Steps
 

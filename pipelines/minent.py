@@ -28,7 +28,7 @@ from pipelines.presets import adversarial_training
 if TYPE_CHECKING:
     from torch import Generator
 
-    from domains.feed import Batch
+    from domains.batch import Batch
     from orchestrator.method import Networks, Steps
 
 

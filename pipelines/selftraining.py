@@ -19,7 +19,7 @@ from pipelines.source_only import SOURCE_STAGE, SourceOnly
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from domains.feed import Batch
+    from domains.batch import Batch
     from models.segmenter import Prediction
     from orchestrator.method import Networks
 
@@ -200,7 +200,7 @@ class SelfTraining(SourceOnly):
         """
         import torch
 
-        from domains.feed import PseudoLabelledImages
+        from domains.batch import PseudoLabelledImages
         from domains.photometric import photometric
         from domains.translate import mix_translated
         from losses.ignore import IGNORE

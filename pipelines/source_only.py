@@ -29,7 +29,7 @@ from pipelines.presets import Setting, adversarial_training, on_every_pair, whol
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from domains.feed import Batch, LabelledImages
+    from domains.batch import Batch, LabelledImages
     from models.segmenter import Prediction
     from orchestrator.method import Networks, Steps
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
     from torch.nn import Module
 
-    from domains.feed import Batch
+    from domains.batch import Batch
     from orchestrator.method import Networks, Steps
 
 

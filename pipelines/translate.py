@@ -36,7 +36,7 @@ from pipelines.presets import Setting, on_every_pair
 if TYPE_CHECKING:
     from torch import Generator
 
-    from domains.feed import Batch
+    from domains.batch import Batch
     from orchestrator.method import Networks, Steps
 
 GENERATORS, JUDGES = ("to_target", "to_source"), ("judge_target", "judge_source")

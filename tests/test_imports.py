@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from domains import feed, samples
-from domains.feed import Images, LabelledImages, PseudoLabelledImages
+from domains import batch, feed, samples, shards
+from domains.batch import Images, LabelledImages, PseudoLabelledImages
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("losses", "models", "domains", "orchestrator", "pipelines")
@@ -137,16 +137,16 @@ def test_target_batches_have_no_true_label_by_type():
     assert {field.name for field in dataclasses.fields(Images)} == {"image"}
     assert {field.name for field in dataclasses.fields(PseudoLabelledImages)} == {"image", "pseudo_label", "soft_label"}
     assert {field.name for field in dataclasses.fields(samples.Sample)} == {"image", "id"}
-    pseudo = {field.name for field in dataclasses.fields(samples.PseudoLabelledSample)}
+    pseudo = {field.name for field in dataclasses.fields(shards.PseudoLabelledSample)}
     assert pseudo == {"image", "pseudo_label", "soft_label", "id"}
-    target = typing.get_type_hints(feed.Batch)["target"]
+    target = typing.get_type_hints(batch.Batch)["target"]
     assert set(typing.get_args(target)) == {Images, PseudoLabelledImages, type(None)}
     assert LabelledImages not in typing.get_args(target)
 
 
 def test_feed_takes_no_labelled_target():
     target = typing.get_type_hints(feed.Feed.__init__)["target"]
-    assert set(typing.get_args(target)) == {samples.Unlabelled, samples.PseudoLabelled, type(None)}
+    assert set(typing.get_args(target)) == {samples.Unlabelled, shards.PseudoLabelled, type(None)}
 
 
 def test_unlabelled_domain_offers_no_label_in_public():
@@ -154,7 +154,9 @@ def test_unlabelled_domain_offers_no_label_in_public():
     assert not {name for name in public if "label" in name}
 
 
-@pytest.mark.parametrize("module", ["orchestrator/training.py", "orchestrator/loop.py", "domains/feed.py"])
+@pytest.mark.parametrize(
+    "module", ["orchestrator/training.py", "orchestrator/loop.py", "domains/feed.py", "domains/batch.py"]
+)
 def test_training_never_mentions_the_truth(module):
     assert not FORBIDDEN_TO_TRAINING & words_in_code(tree_of(Path(module)))
 

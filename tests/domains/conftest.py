@@ -5,13 +5,17 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
 from domains.folder import FolderReader
+from domains.labels import LabelSpace
 from domains.registry import LAYOUTS
 from domains.settings import DomainSettings
 
@@ -147,6 +151,36 @@ class DataSet:
         """Open it as the settings say."""
         domain = DomainSettings(kind=self.kind, **settings)  # pyright: ignore[reportArgumentType]
         return LAYOUTS[self.kind](domain, self.root).open(self.root, list_file, height, width)
+
+
+SPACE = LabelSpace("abc", ("a", "b", "c"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)))
+
+
+@dataclass
+class Fake:
+    """Four images of 4x6 whose pixels hold their index; counts how often it is asked."""
+
+    space: LabelSpace = SPACE
+    has_labels: bool = True
+    ids: tuple[str, ...] = ("i0", "i1", "i2", "i3")
+    asked: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def image(self, index: int) -> Tensor:
+        self.asked.append(f"image {index}")
+        return torch.full((3, 4, 6), index, dtype=torch.uint8)
+
+    def label(self, index: int) -> Tensor:
+        self.asked.append(f"label {index}")
+        return torch.tensor([0, 1, 2, 255], dtype=torch.uint8)[:, None].expand(4, 6)
+
+
+@pytest.fixture
+def fake_reader() -> type[Fake]:
+    """Makes a reader of four images, whose `asked` says what was read."""
+    return Fake
 
 
 @pytest.fixture

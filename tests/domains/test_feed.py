@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from domains.feed import Feed, Mining, PseudoLabelledImages, chosen
-from domains.samples import LabelledSample, PseudoLabelledSample
+from domains.batch import PseudoLabelledImages
+from domains.feed import Feed, Mining, chosen
+from domains.samples import LabelledSample
 from domains.selection import SoftLabel
 from domains.settings import AugmentSettings
+from domains.shards import PseudoLabelledSample
 from domains.transforms import RandomCrop
 
 KEY = (3, "adapt-0")

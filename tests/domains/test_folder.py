@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from domains.errors import DataError
-from domains.folder import FolderReader, Translated, find_images, nearest, read_list
+from domains.folder import FolderReader, Translated, find_images, read_list
 from domains.labels import LabelSpace
 
 SPACE = LabelSpace("abc", ("a", "b", "c"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)))
@@ -155,12 +155,6 @@ def test_a_missing_list_names_the_nearest_file(tmp_path):
     (tmp_path / "day.txt").write_text("a")
     with pytest.raises(DataError, match=r"days.txt does not exist; did you mean .*day.txt"):
         read_list(tmp_path / "days.txt")
-
-
-def test_nearest_looks_in_the_last_folder_that_exists(tmp_path):
-    (tmp_path / "CamVid").mkdir()
-    assert nearest(tmp_path / "camvid" / "train") == f"; did you mean {tmp_path / 'CamVid'}?"
-    assert nearest(tmp_path / "zzz" / "train") == ""
 
 
 def test_translated_copies_keep_ids_and_labels_and_change_the_images(tree):

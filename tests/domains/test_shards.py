@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,12 @@ from datasets import Dataset
 from domains.arrow import open_table
 from domains.errors import DataError
 from domains.sampler import generator
+from domains.samples import Unlabelled
 from domains.shards import (
     LabelRow,
     Manifest,
+    PseudoLabelled,
+    PseudoLabelledSample,
     PseudoLabels,
     ScoreRow,
     label_features,
@@ -210,3 +213,30 @@ def test_a_manifest_that_names_a_file_outside_its_store_is_refused(kind, name, s
     for read in (read_manifest, verify, PseudoLabels):
         with pytest.raises(DataError, match="names a shard outside its folder"):
             read(store)
+
+
+class FakeLabels:
+    """Pseudo-labels of one shape for every id."""
+
+    def __init__(self, height: int = 4) -> None:
+        self.height = height
+
+    def label(self, id: str) -> torch.Tensor:
+        return torch.full((self.height, 6), int(id[1:]), dtype=torch.uint8)
+
+    def soft_label(self, id: str) -> None:
+        return None
+
+
+def test_a_pseudo_labelled_sample_has_no_field_called_label(fake_reader):
+    domain = PseudoLabelled(Unlabelled(fake_reader()), FakeLabels())
+    sample = domain.sample(3)
+    assert [entry.name for entry in fields(PseudoLabelledSample)] == ["image", "pseudo_label", "id", "soft_label"]
+    assert sample.pseudo_label.unique().tolist() == [3]
+    assert len(domain) == 4
+
+
+def test_a_pseudo_label_of_another_size_is_refused(fake_reader):
+    domain = PseudoLabelled(Unlabelled(fake_reader()), FakeLabels(height=5))
+    with pytest.raises(DataError, match=r"i0: .*\(4, 6\).*\(5, 6\)"):
+        domain.sample(0)

@@ -12,8 +12,7 @@ from torch.nn import functional as F
 from domains.feed import Feed
 from domains.photometric import photometric
 from domains.sampler import seed_of
-from domains.samples import PseudoLabelled
-from domains.shards import PseudoLabels
+from domains.shards import PseudoLabelled, PseudoLabels
 from domains.toycity import ToyCity
 from domains.transforms import RandomCrop
 from domains.translate import mix_translated

@@ -13,10 +13,10 @@ import yaml
 
 from domains.settings import IsaSettings
 from orchestrator import cli
+from orchestrator.config import config_of
 from orchestrator.errors import Interrupted, StageFailed, UserError
 from orchestrator.flags import RunFlags
 from orchestrator.runfolder import RunFolder
-from orchestrator.summary import config_of
 from pipelines.drsl import PRESETS, Drsl
 
 SCRIPT = Path(__file__).parents[2] / "pipelines" / "drsl.py"

@@ -11,9 +11,8 @@ from annotated_types import Gt
 
 from domains.settings import DomainSettings
 from models.settings import SegmenterSettings
-from orchestrator.config import flatten, parse_flags, read_file, read_settings, usable_settings
+from orchestrator.config import config_of, flatten, parse_flags, read_file, read_settings, usable_settings
 from orchestrator.errors import UserError
-from orchestrator.summary import config_of
 from pipelines import drsl, oracle
 
 

@@ -76,7 +76,7 @@ def test_activations_are_those_that_the_real_step_saves():
             saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    from domains.feed import Batch, LabelledImages
+    from domains.batch import Batch, LabelledImages
 
     count = stage.settings.source_batch
     source = LabelledImages(torch.rand(count, 3, 64, 64), torch.zeros(count, 64, 64, dtype=torch.int64))

@@ -18,12 +18,13 @@ from torch.nn import functional as F
 
 from domains.arrow import open_table
 from domains.files import write_noted
-from domains.samples import Labelled, Resized, ResizedImages, Unlabelled
+from domains.samples import Labelled, Unlabelled
 from domains.scores import score_strips
 from domains.selection import ConfidenceHistogram, SelfEntropy, confidence_log_odds, thresholds
 from domains.shards import read_plane, read_scores
 from domains.statistics import CELLS, log_spatial_prior
 from domains.toycity import ToyCity
+from domains.wrappers import Resized, ResizedImages
 from models.build import build_segmenter
 from models.settings import SegmenterSettings
 from models.weights import save_model

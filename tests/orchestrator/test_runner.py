@@ -11,12 +11,12 @@ from rich.console import Console
 
 from domains.settings import DomainSettings, PairSettings
 from orchestrator import environment, runner
+from orchestrator.config import config_of
 from orchestrator.context import Context
 from orchestrator.files import read_json
 from orchestrator.progress import Progress
 from orchestrator.runfolder import MODEL, RunFolder
 from orchestrator.stages import Evaluate, Label, Stage, Train
-from orchestrator.summary import config_of
 from pipelines.drsl import PRESETS, Drsl
 
 TOY = dataclasses.replace(

@@ -16,11 +16,12 @@ from orchestrator.company import Company
 from orchestrator.config import read_settings
 from orchestrator.errors import Interrupted
 from orchestrator.method import Sizes
+from orchestrator.outcome import Outcome
 from orchestrator.search import shares
 from orchestrator.settings import ComputeSettings
 from orchestrator.space import Axis
 from orchestrator.trial import Plan, reporting
-from orchestrator.trials import ORACLE_SELECTION, Outcome, rank_correlation, write_trials
+from orchestrator.trials import ORACLE_SELECTION, rank_correlation, write_trials
 from pipelines import adaptsegnet, drsl, source_only
 
 AXES = [Axis("adapt.lr", "loguniform", (1e-4, 1.0))]

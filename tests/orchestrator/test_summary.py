@@ -12,12 +12,13 @@ from rich.console import Console
 
 from domains.protocols import RULES
 from domains.settings import DomainSettings
+from orchestrator.config import config_of
 from orchestrator.context import Context, open_domains
 from orchestrator.progress import Progress
 from orchestrator.runfolder import RunFolder
 from orchestrator.settings import ComputeSettings, ProtocolSettings
 from orchestrator.stages import Evaluate, Label, Stage
-from orchestrator.summary import build_summary, config_of, show_result, show_summary
+from orchestrator.summary import build_summary, show_result, show_summary
 from pipelines.drsl import PRESETS
 from pipelines.oracle import PRESETS as ORACLES
 from pipelines.selftraining import PseudoSettings

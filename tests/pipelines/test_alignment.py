@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Generator, nn
 
-from domains.feed import Batch, Images, LabelledImages
+from domains.batch import Batch, Images, LabelledImages
 from domains.settings import AugmentSettings
 from losses.adversarial import discriminator_loss, domain_loss
 from losses.entropy import normalised_entropy, self_information

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Generator
 
-from domains.feed import Batch, LabelledImages, PseudoLabelledImages
+from domains.batch import Batch, LabelledImages, PseudoLabelledImages
 from domains.settings import AugmentSettings
 from losses.entropy import kl_to_uniform, negative_entropy
 from losses.segmentation import soft_cross_entropy

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from domains.feed import Batch, LabelledImages, PseudoLabelledImages
+from domains.batch import Batch, LabelledImages, PseudoLabelledImages
 from domains.settings import AugmentSettings, IsaSettings
 from losses.segmentation import cross_entropy
 from models.deeplab import upsample

@@ -6,9 +6,8 @@ import dataclasses
 
 import pytest
 
-from orchestrator.config import flatten, read_settings
+from orchestrator.config import config_of, flatten, read_settings
 from orchestrator.runfolder import differences
-from orchestrator.summary import config_of
 from pipelines.drsl import PRESETS, Drsl
 from pipelines.drsl_tables import SWEEPS
 

@@ -10,9 +10,9 @@ import torch
 from domains.feed import Feed
 from domains.labels import label_space
 from domains.registry import open_reader
-from domains.samples import Labelled, PseudoLabelled, Unlabelled
+from domains.samples import Labelled, Unlabelled
 from domains.selection import thresholds
-from domains.shards import Manifest, PseudoLabels, write_manifest
+from domains.shards import Manifest, PseudoLabelled, PseudoLabels, write_manifest
 from domains.standin import write_stand_in
 from domains.transforms import RandomCrop
 from losses.ignore import IGNORE

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Generator
 
-from domains.feed import Batch, LabelledImages
+from domains.batch import Batch, LabelledImages
 from domains.settings import AugmentSettings
 from losses.segmentation import cross_entropy
 from models.deeplab import upsample

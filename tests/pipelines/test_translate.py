@@ -9,7 +9,7 @@ import torch
 from torch import Generator, nn
 from torch.nn import functional as F
 
-from domains.feed import Batch, Images, LabelledImages
+from domains.batch import Batch, Images, LabelledImages
 from domains.settings import AugmentSettings, DomainSettings, PairSettings
 from models.settings import TranslatorSettings
 from orchestrator.loop import make_optimiser, make_schedule
