@@ -15,10 +15,12 @@ from orchestrator import loop
 from orchestrator.errors import StageFailed
 from orchestrator.finite import Diverged
 from orchestrator.orphans import release_orphans
+from orchestrator.replicas import Parted
 from orchestrator.runfolder import CHECKPOINTS
 
 FINAL = (
     Diverged,
+    Parted,
     StageFailed,
     ValueError,
     TypeError,

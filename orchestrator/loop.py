@@ -36,6 +36,7 @@ from orchestrator.fingerprint import Fingerprint
 from orchestrator.finite import Diverged, Look, Watch
 from orchestrator.method import Method
 from orchestrator.optim import Updates, make_optimiser, make_schedule
+from orchestrator.replicas import require_same
 from orchestrator.runfolder import CHECKPOINTS, MODEL, handed_on
 from orchestrator.settings import ComputeSettings
 from orchestrator.stages import Train
@@ -191,6 +192,7 @@ class Loop:
         judged = validation is not None and validation.due(self.step, self.job.steps)
         if save or judged or self.step % self.settings.log_every == 0:
             self.watch.settle()
+            require_same(self.networks, self.accelerator)
             self._log({METRIC: self._validate(validation)} if validation and judged else {})
         if not (self.agreement.due() or save):
             return False
