@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator import runner
-from orchestrator.environment import SCRATCH_PREFIX, temporary
 from orchestrator.errors import UserError
 from orchestrator.method import Method
 from orchestrator.plan import Plan, duration, show_estimates, show_plan
@@ -23,6 +21,7 @@ from orchestrator.progress import Bar, Progress
 from orchestrator.rehearsal import STEPS, prepare, shrunken
 from orchestrator.resources import resolve
 from orchestrator.runfolder import RunFolder
+from orchestrator.scratch import scratch_folder, temporary
 from orchestrator.session import Session
 
 
@@ -36,10 +35,9 @@ def private_folder(runs: Path) -> Iterator[Path]:
     made = shared and not runs.exists()
     if shared:
         runs.mkdir(parents=True, exist_ok=True)
-    place = str(runs) if shared else temporary()
     try:
-        with tempfile.TemporaryDirectory(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-", dir=place) as folder:
-            yield Path(folder).resolve()
+        with scratch_folder(runs if shared else temporary()) as folder:
+            yield folder.resolve()
     finally:
         if made:
             runs.rmdir()

@@ -5,36 +5,31 @@ from __future__ import annotations
 import os
 import platform
 import secrets
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("segadapt", "torch", "ray", "accelerate", "datasets", "pyarrow", "safetensors", "transformers", "kornia")
-SCRATCH_PREFIX = "segadapt-"
-LONGEST_TEMP = 13 if sys.platform == "darwin" else 17
-"""Longest name of the folder for temporary files: Ray's sockets lie 90 bytes deeper, and kernels limit them."""
-
-
+LOOPBACK_INTERFACE = "lo0" if sys.platform == "darwin" else "lo"
+MEETING = "SEGADAPT_MEETING"
+"""Names the folder in which the processes of a Ray of our own find each other (`orchestrator.meeting`)."""
 CROWDED = "PYTHON worker processes have been started"
 
 
-def prepare() -> Path:
-    """Point every cache at one private scratch folder and quieten Ray. Returns the folder, whose name is short.
+def prepare(scratch: Path) -> list[str]:
+    """Point every cache at the scratch folder, quieten Ray, and close a Ray of our own to all others.
 
-    Nothing of a run is kept there. Folders of processes that are gone (killed before they could clean up) are removed.
+    Args:
+        scratch: nothing of a run is kept there.
+
+    Returns:
+        Names of the user's settings that count for clusters that are joined, and not here.
     """
-    remove_stale_scratch()
-    scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH_PREFIX}{os.getpid()}-", dir=temporary()))
     defaults = {
         "RAY_USAGE_STATS_ENABLED": "0",
-        # Token authentication is on for local clusters; a token in the environment keeps Ray from writing to $HOME.
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
         # Nothing is held back but a warning that means nothing here: trials and controllers hold no cores, so there may
         # be more processes than cores.
         "RAY_DEDUP_LOGS_ALLOW_REGEX": f"^(?!.*{CROWDED})",
@@ -58,32 +53,42 @@ def prepare() -> Path:
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
-    if os.environ.get("RAY_ADDRESS"):
-        # A running cluster decides on its own authentication.
-        del defaults["RAY_AUTH_MODE"], defaults["RAY_AUTH_TOKEN"]
-    else:
+    overridden: list[str] = []
+    if not os.environ.get("RAY_ADDRESS"):  # a running cluster decides on its own authentication
         # One process less for each stage: nobody announces that this machine will be taken away.
         defaults["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
+        closed = _closed(scratch)
+        overridden = [name for name, value in closed.items() if os.environ.get(name, value) != value]
+        os.environ.update(closed)
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     if path := os.environ.get("PYTHONPATH"):
         # Workers start in another folder than the one that these are relative to.
         os.environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(folder) for folder in path.split(os.pathsep))
-    return scratch
+    return overridden
+
+
+def _closed(scratch: Path) -> dict[str, str]:
+    """What keeps all others out of a Ray that is started here, whatever the user set for clusters that are joined."""
+    return {
+        "RAY_AUTH_MODE": "token",
+        # In the environment it keeps Ray from writing one to $HOME.
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        # Ray's switch for machines that can be no part of a cluster, on Linux as well: it then listens on the loopback
+        # interface alone.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # They are given to anybody who asks.
+        "RAY_enable_metrics_collection": "0",
+        "GLOO_SOCKET_IFNAME": LOOPBACK_INTERFACE,
+        "NCCL_SOCKET_IFNAME": LOOPBACK_INTERFACE,
+        MEETING: str(scratch),
+    }
 
 
 def _usual_cache() -> Path:
     """Where Hugging Face's libraries keep what they fetch, unless told otherwise."""
     caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     return Path(os.environ.get("HF_HOME") or caches / "huggingface").expanduser()
-
-
-def remove_stale_scratch() -> None:
-    """Remove scratch folders whose process no longer lives."""
-    for folder in Path(temporary()).glob(f"{SCRATCH_PREFIX}*-*"):
-        pid = folder.name.removeprefix(SCRATCH_PREFIX).split("-")[0]
-        if pid.isdigit() and not _lives(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def describe() -> dict[str, Any]:
@@ -114,22 +119,6 @@ def changes(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     )
     differing = [name for name in after if name in before and before[name] != after[name]]
     return [f"{name} {before[name]}, now {after[name]}" for name in differing]
-
-
-def temporary() -> str:
-    """The folder for temporary files, or /tmp where its name is too long for sockets to lie in it."""
-    folder = tempfile.gettempdir()
-    return folder if len(os.fsencode(folder)) <= LONGEST_TEMP else "/tmp"
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)  # signal 0 asks and does nothing
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
 
 
 def _git_revision() -> str:

@@ -14,6 +14,7 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from orchestrator import loop
 from orchestrator.errors import StageFailed
 from orchestrator.finite import Diverged
+from orchestrator.meeting import Meeting
 from orchestrator.orphans import release_orphans
 from orchestrator.replicas import Parted
 from orchestrator.runfolder import CHECKPOINTS
@@ -62,6 +63,7 @@ def train(job: loop.TrainJob) -> None:
         Trainer(
             loop.train_worker,
             train_loop_config={"job": job},
+            torch_config=Meeting(),
             scaling_config=ScalingConfig(
                 num_workers=compute.workers, use_gpu=compute.gpus_per_worker > 0, resources_per_worker=resources
             ),

@@ -13,6 +13,8 @@ from typing import Any
 
 from orchestrator.errors import UserError
 from orchestrator.settings import ComputeSettings
+from orchestrator.signals import held_back
+from orchestrator.starts import nothing_left_of_a_failure
 
 PATIENCE_S = 20.0
 """How long to wait for a busy cluster to free what a run needs before saying so."""
@@ -36,12 +38,11 @@ def connect(scratch: Path, verbose: bool = False) -> None:
     quiet = {} if verbose else {"log_to_driver": False, "logging_level": "error"}
     address = os.environ.get("RAY_ADDRESS")
     try:
-        # Ray puts the folder that this is done in first on the workers' path: done elsewhere, a folder of the user's
-        # that is called like one of our packages would hide it there.
+        # Here workers start too; a folder of the user's could hold anything.
         with contextlib.chdir(scratch):
             if address:
                 _require_reachable(address)
-                dashboard = ray.init(address=address, **quiet).dashboard_url
+                dashboard = ray.init(address=address, **_own_path(address), **quiet).dashboard_url
             else:
                 dashboard = None
                 _start(scratch, quiet)
@@ -61,20 +62,33 @@ def connect(scratch: Path, verbose: bool = False) -> None:
         _require_closed(dashboard)
 
 
+def _own_path(address: str) -> dict[str, Any]:
+    """Keep the folder that Ray is joined from off the workers' path, where it comes first: it would hide packages."""
+    from ray.job_config import JobConfig
+
+    # Ray leaves it out for a client's job, and says itself that one by ray:// is such.
+    return {} if "://" in address else {"job_config": JobConfig(_client_job=True)}
+
+
 def _start(scratch: Path, quiet: Mapping[str, Any]) -> None:
     """Start Ray on this machine; on a busy one its processes may miss their 30 s, which Ray does not let one change."""
     import ray
 
     for attempt in range(1, START_ATTEMPTS + 1):
         try:
-            # A pseudo-label shard never passes through the object store, so a small one is enough.
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                object_store_memory=200 << 20,
-                _temp_dir=str(scratch),
-                **quiet,
-            )
+            # Ray's library crashes where its start is cut off.
+            with nothing_left_of_a_failure(), held_back():
+                # A pseudo-label shard never passes through the object store, so a small one is enough.
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    object_store_memory=200 << 20,
+                    _temp_dir=str(scratch / "ray"),  # Ray opens it to all users, but not what it lies in
+                    **_own_path("local"),
+                    **quiet,
+                )
+                if ray.util.get_node_ip_address() not in LOOPBACK:
+                    raise RuntimeError("it listens on the network, not on this machine alone.")
             return
         except Exception as error:
             if attempt == START_ATTEMPTS or "timed out during startup" not in str(error):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.signals import cleaning_up, listen
@@ -29,9 +29,17 @@ class Session:
 @contextlib.contextmanager
 def open_session(verbose: bool = False) -> Iterator[Session]:
     """Set the process up; Ray and the scratch folder are gone afterwards."""
+    from orchestrator.scratch import scratch_folder, temporary
+
+    with scratch_folder(temporary()) as scratch, _session(scratch, verbose) as session:
+        yield session
+
+
+@contextlib.contextmanager
+def _session(scratch: Path, verbose: bool) -> Iterator[Session]:
     from orchestrator.environment import prepare
 
-    scratch = prepare()
+    overridden = prepare(scratch)
     try:
         if not verbose:
             warnings.filterwarnings("ignore")
@@ -43,6 +51,8 @@ def open_session(verbose: bool = False) -> Iterator[Session]:
         def connect() -> None:
             from orchestrator.resources import connect
 
+            if overridden:
+                progress.say(f"{', '.join(overridden)}: for clusters that are joined; a run's own Ray is always closed")
             progress.say("starting Ray ...")
             with _signals_kept():
                 connect(scratch, verbose)
@@ -54,7 +64,6 @@ def open_session(verbose: bool = False) -> Iterator[Session]:
             import ray
 
             ray.shutdown()
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -125,6 +125,21 @@ def noted(answer: Callable[[], None], grace_s: float) -> Iterator[Note]:
         note.close()
 
 
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Have the first signal wait for the end of this, or for the usual grace; a second one does not wait.
+
+    Raises:
+        Stopped: a signal came.
+    """
+    with noted(lambda: None, GRACE_S) as note:
+        try:
+            yield
+        finally:
+            if note.number:
+                raise Stopped(note.number)
+
+
 def cleaning_up() -> None:
     """Called before a command cleans up after itself: a signal that came now would leave things behind."""
     _listener.cleaning_since = time.monotonic()

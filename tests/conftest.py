@@ -161,6 +161,38 @@ class Command:
         os.killpg(self.pid, signal.SIGINT)
 
 
+NOBODY = 65534
+"""A user who is not this one, where one can become another."""
+
+
+@pytest.fixture(scope="session")
+def as_nobody() -> Callable[[Callable[[], object]], str]:
+    """Do something as another user of the machine; returns its outcome, or the name of the error."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+
+    def outcome_of(action: Callable[[], object]) -> str:
+        ours, theirs = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setgroups([])
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+                outcome = str(action())
+            except BaseException as error:
+                outcome = type(error).__name__
+            os.write(theirs, outcome.encode())
+            os._exit(0)
+        os.close(theirs)
+        with open(ours, encoding="utf-8") as file:
+            outcome = file.read()
+        os.waitpid(pid, 0)
+        return outcome
+
+    return outcome_of
+
+
 @pytest.fixture(scope="session")
 def command() -> type[Command]:
     """For tests that start other programs."""

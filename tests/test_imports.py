@@ -27,7 +27,7 @@ ALLOWED = {
 ALLOWED["orchestrator"] = {
     *ALLOWED["models"],
     *ALLOWED["domains"],
-    *("orchestrator", "ray", "accelerate", "annotated_types", "pydantic", "yaml", "tyro"),
+    *("orchestrator", "ray", "psutil", "accelerate", "annotated_types", "pydantic", "yaml", "tyro"),
     *("rich", "jinja2", "markupsafe", "matplotlib", "torchmetrics", "tensorboardX", "mlflow", "wandb"),
 }
 PLAIN = {"domains.files", "domains.errors"}

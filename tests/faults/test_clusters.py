@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
+from pathlib import Path
 
 import pytest
+import ray
+
+from orchestrator.resources import connect
 
 
 @pytest.fixture
@@ -28,6 +34,19 @@ def test_cluster_that_is_not_there_is_told(desk, tiny, silent_address):
     assert f"Cannot join the Ray cluster at {silent_address}" in printed
     assert "RAY_ADDRESS" in printed
     assert "Traceback" not in printed
+
+
+def test_workers_of_a_cluster_do_not_look_for_packages_where_it_was_joined(cluster, tmp_path, monkeypatch):
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    monkeypatch.chdir(tmp_path)
+    connect(tmp_path / "scratch")
+    try:
+        path = ray.get(ray.remote(lambda: [os.path.realpath(folder) for folder in sys.path]).remote())
+    finally:
+        ray.shutdown()
+    assert "site-packages" in " ".join(path)
+    assert [folder for folder in path if Path(folder).is_relative_to(tmp_path)] == []
 
 
 def test_cluster_that_others_started_is_left_running(cluster):

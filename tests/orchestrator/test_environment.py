@@ -1,90 +1,97 @@
-"""The environment: one scratch folder, no secrets, and no dependence on git."""
+"""The environment: a closed cluster, caches in one place, no secrets, and no dependence on git."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import tempfile
 
 import pytest
 
 from orchestrator import environment
 
+LOCAL = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", environment.MEETING)
+OPEN = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_AUTH_TOKEN": "a" * 64,
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
+    "RAY_enable_metrics_collection": "1",
+    "GLOO_SOCKET_IFNAME": "eth0",
+    "NCCL_SOCKET_IFNAME": "eth0",
+}
+
 
 @pytest.fixture
-def scratch_root(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(environment, "LONGEST_TEMP", 1000)
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "HF_HOME", "HF_HUB_CACHE", "RAY_ADDRESS", "MPLCONFIGDIR"):
+def scratch(tmp_path, monkeypatch):
+    for name in (
+        "HF_HOME",
+        "HF_HUB_CACHE",
+        "MPLCONFIGDIR",
+        *LOCAL,
+        *(name for name in os.environ if name.startswith("RAY_")),
+    ):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
-def test_every_cache_lies_in_one_scratch_folder(scratch_root):
-    scratch = environment.prepare()
-    assert scratch.parent == scratch_root
-    for name in ("HF_HOME", "MPLCONFIGDIR"):
-        assert os.environ[name].startswith(str(scratch))
+def test_every_cache_lies_in_the_scratch_folder(scratch):
+    environment.prepare(scratch)
+    for name in ("HF_HOME", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR"):
+        assert os.environ[name].startswith(f"{scratch}/")
 
 
 @pytest.mark.parametrize(
     ("name", "value", "expected"), [("HF_HOME", "/mine", "/mine/hub"), ("XDG_CACHE_HOME", "/c", "/c/huggingface/hub")]
 )
-def test_weights_from_the_hub_stay_where_they_were_fetched_to(scratch_root, monkeypatch, name, value, expected):
+def test_weights_from_the_hub_stay_where_they_were_fetched_to(scratch, monkeypatch, name, value, expected):
     monkeypatch.setenv(name, value)
-    environment.prepare()
+    environment.prepare(scratch)
     assert os.environ["HF_HUB_CACHE"] == expected
 
 
-@pytest.mark.parametrize(("folder", "used"), [("/scratch/me", "/scratch/me"), ("/scratch/" + "x" * 60, "/tmp")])
-def test_temporary_folder_too_deep_for_sockets_is_not_used(folder, used, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", folder)
-    assert environment.temporary() == used
-
-
-def test_private_cluster_has_a_token_of_its_own_and_a_joined_one_decides_itself(scratch_root, monkeypatch):
-    environment.prepare()
+def test_private_cluster_has_a_token_of_its_own_and_a_joined_one_decides_itself(scratch, monkeypatch):
+    assert environment.prepare(scratch) == []
     assert os.environ["RAY_AUTH_MODE"] == "token"
     assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
-    assert os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] == "0"
-    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"):
+    for name in (names := ("RAY_AUTH_TOKEN", "RAY_AUTH_MODE", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", *LOCAL)):
+        assert name in os.environ
         monkeypatch.delenv(name)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    environment.prepare()
-    assert "RAY_AUTH_TOKEN" not in os.environ
-    assert "RAY_AUTH_MODE" not in os.environ
-    assert "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER" not in os.environ
+    assert environment.prepare(scratch) == []
+    assert not set(names) & set(os.environ)
 
 
-def test_what_the_user_set_stays(scratch_root, monkeypatch):
+@pytest.mark.parametrize("name", OPEN)
+def test_setting_that_opens_a_cluster_does_not_count_for_a_private_one_and_is_told(name, scratch, monkeypatch):
+    environment.prepare(scratch)
+    closed = {name: os.environ[name] for name in OPEN}
+    for each in (*OPEN, environment.MEETING):
+        monkeypatch.delenv(each)
+    monkeypatch.setenv(name, OPEN[name])
+    assert environment.prepare(scratch) == [name]
+    now = {name: os.environ[name] for name in OPEN}
+    assert len({closed.pop("RAY_AUTH_TOKEN"), now.pop("RAY_AUTH_TOKEN"), OPEN["RAY_AUTH_TOKEN"]}) == 3
+    assert now == closed
+
+
+def test_settings_of_a_cluster_that_is_joined_stay(scratch, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    for name, value in OPEN.items():
+        monkeypatch.setenv(name, value)
+    assert environment.prepare(scratch) == []
+    assert {name: os.environ[name] for name in OPEN} == OPEN
+
+
+def test_what_the_user_set_stays(scratch, monkeypatch):
     monkeypatch.setenv("HF_HOME", "mine")
-    environment.prepare()
+    environment.prepare(scratch)
     assert os.environ["HF_HOME"] == "mine"
 
 
-def test_relative_folders_of_the_python_path_mean_the_same_to_workers(scratch_root, monkeypatch):
-    monkeypatch.chdir(scratch_root)
+def test_relative_folders_of_the_python_path_mean_the_same_to_workers(scratch, monkeypatch):
+    monkeypatch.chdir(scratch)
     monkeypatch.setenv("PYTHONPATH", f"here{os.pathsep}/there")
-    environment.prepare()
-    assert os.environ["PYTHONPATH"] == f"{scratch_root}/here{os.pathsep}/there"
-
-
-def test_scratch_of_dead_processes_alone_is_removed(scratch_root):
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    gone = scratch_root / f"segadapt-{child.pid}-abc"
-    lives = [
-        scratch_root / f"segadapt-{os.getpid()}-abc",
-        scratch_root / "segadapt-mine-abc",
-        scratch_root / "other-1-a",
-    ]
-    for folder in (gone, *lives):
-        folder.mkdir()
-    environment.remove_stale_scratch()
-    assert not gone.exists()
-    assert all(folder.exists() for folder in lives)
+    environment.prepare(scratch)
+    assert os.environ["PYTHONPATH"] == f"{scratch}/here{os.pathsep}/there"
 
 
 def test_description_holds_versions_and_no_environment_variable(monkeypatch):

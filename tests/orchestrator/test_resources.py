@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -154,15 +156,39 @@ def test_address_where_nothing_listens_is_told_before_ray_tries_for_minutes(form
             connect(tmp_path)
 
 
-def test_private_cluster_has_no_dashboard_and_lives_in_the_scratch_folder(tmp_path, monkeypatch):
-    asked = {}
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Start a private cluster by what is given for `ray.init`; returns all that this was asked."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(ray, "init", lambda **settings: asked.update(settings, folder=Path.cwd()))
-    connect(tmp_path)
-    assert asked["folder"] == tmp_path != Path.cwd()  # it is first on the workers' path
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
+
+    def started(init: Callable[[], object] = lambda: None) -> list[dict[str, Any]]:
+        asked = []
+
+        def record(**settings: object) -> None:
+            asked.append({**settings, "folder": Path.cwd()})
+            init()
+
+        monkeypatch.setattr(ray, "init", record)
+        connect(tmp_path)
+        return asked
+
+    return started
+
+
+def test_private_cluster_has_no_dashboard_and_lives_in_the_scratch_folder(start, tmp_path):
+    (asked,) = start()
+    assert asked["folder"] == tmp_path != Path.cwd()  # processes of the cluster work there
     assert asked["address"] == "local"
     assert asked["include_dashboard"] is False
-    assert Path(asked["_temp_dir"]).is_relative_to(tmp_path)
+    # Ray opens its folder to everybody: not the private one itself.
+    assert Path(asked["_temp_dir"]).parent == tmp_path
+
+
+def test_private_cluster_that_listens_on_the_network_is_refused(start, monkeypatch):
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "10.0.0.4")
+    with pytest.raises(UserError, match="listens on the network"):
+        start()
 
 
 @pytest.fixture
@@ -200,28 +226,40 @@ def test_cluster_with_a_token_or_a_closed_dashboard_is_joined(dashboard, mode, j
     assert joined(dashboard, mode) == tmp_path
 
 
+@pytest.mark.parametrize(("address", "told"), [("10.0.0.1:6379", True), ("auto", True), ("ray://10.0.0.1:1", False)])
+def test_ray_is_told_to_leave_our_folder_off_the_path_unless_it_does_so_itself(address, told, tmp_path, monkeypatch):
+    """By ray:// what is asked must be JSON, which a job's configuration is not."""
+    asked = {}
+
+    def init(**settings: object) -> types.SimpleNamespace:
+        asked.update(settings)
+        return types.SimpleNamespace(dashboard_url="")
+
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(resources, "_require_reachable", lambda _: None)
+    monkeypatch.setattr(ray, "init", init)
+    connect(tmp_path)
+    assert ("job_config" in asked) == told
+
+
 @pytest.mark.parametrize("words", ["The current node timed out during startup.\nlong trace", ""])
-def test_private_cluster_that_does_not_start_is_told_in_words(words, tmp_path, monkeypatch):
-    def init(**_: object) -> None:
+def test_private_cluster_that_does_not_start_is_told_in_words(words, start):
+    def fail() -> None:
         raise Exception(words)
 
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(ray, "init", init)
     with pytest.raises(UserError, match="could not start on this machine") as caught:
-        connect(tmp_path)
+        start(fail)
     assert "long trace" not in str(caught.value)
 
 
-def test_private_cluster_that_starts_too_slowly_is_started_again(tmp_path, monkeypatch):
+def test_private_cluster_that_starts_too_slowly_is_started_again(start):
     outcomes = [Exception("The current node timed out during startup."), None]
 
-    def init(**_: object) -> None:
+    def fail_once() -> None:
         if error := outcomes.pop(0):
             raise error
 
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(ray, "init", init)
-    connect(tmp_path)
+    assert len(start(fail_once)) == 2
     assert outcomes == []
 
 

@@ -64,11 +64,12 @@ def drsl_settings(arm, seed):
     return read_settings(Drsl, {**arm.changes, "seed": seed}, DRSL_PRESETS["toy"]())
 
 
-def test_every_run_tells_the_same_trackers(runs, tmp_path, progress, monkeypatch):
+def test_every_run_tells_the_same_trackers_and_has_the_same_grace(runs, tmp_path, progress, monkeypatch):
     pretend, told = runner.run, []
-    monkeypatch.setattr(runner, "run", lambda *given, track: (told.append(track), pretend(*given, track=())))
-    carry_out(Structure.sweeps["table1"], range(1), settings, tmp_path, progress, track=("tensorboard", "mlflow"))
-    assert told == [("tensorboard", "mlflow")] * len(runs)
+    monkeypatch.setattr(runner, "run", lambda *given, **how: (told.append(how), pretend(*given, **how)))
+    how = {"track": ("tensorboard", "mlflow"), "grace_s": 7.0}
+    carry_out(Structure.sweeps["table1"], range(1), settings, tmp_path, progress, **how)
+    assert told == [how] * len(runs)
 
 
 def test_every_arm_runs_with_every_seed_and_takes_over_from_those_of_its_seed(runs, tmp_path, progress):
