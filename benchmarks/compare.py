@@ -15,7 +15,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from orchestrator.tables import ORACLE, comparison, protocol_of, results_of, slug
+from orchestrator.report.tables import ORACLE, comparison, protocol_of, results_of, slug
 
 PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
 

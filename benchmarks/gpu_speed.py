@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from domains.batch import Batch, LabelledImages, PseudoLabelledImages
-from domains.scores import score_strips
-from domains.selection import ConfidenceHistogram, confidence_log_odds
+from domains.batches.batch import Batch, LabelledImages, PseudoLabelledImages
+from domains.pseudo.scores import score_strips
+from domains.pseudo.selection import ConfidenceHistogram, confidence_log_odds
 from models.segmenter import set_train_mode
-from orchestrator.loop import make_optimiser
+from orchestrator.train.optim import make_optimiser
 from pipelines.drsl import PRESETS, Drsl
 
 if TYPE_CHECKING:
-    from orchestrator.method import Networks
+    from orchestrator.contract.method import Networks
 
 CLASSES = 19
 PEAKS = {"A100": 312e12, "H100": 989e12, "H200": 989e12}

@@ -22,12 +22,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from PIL import Image
 
-from domains.arrow_domain import ArrowReader, DomainManifest, Row, write_images
+from domains.base.samples import Reader
+from domains.base.settings import DomainSettings
 from domains.registry import open_reader
-from domains.samples import Reader
-from domains.settings import DomainSettings
-from domains.store import write_store_manifest
-from domains.toycity import ToyCity
+from domains.stores.dataset import ArrowReader, DomainManifest, Row, write_images
+from domains.stores.store import write_store_manifest
+from domains.toycity.reader import ToyCity
 
 
 def draw(folder: Path, count: int, height: int, width: int) -> DomainSettings:

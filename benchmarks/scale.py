@@ -27,9 +27,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from domains.scores import score_strips
-from domains.selection import ConfidenceHistogram, confidence_log_odds, pseudo_label, self_entropy, thresholds
-from domains.shards import LabelRow, ScoreRow, write_scores, write_shard
+from domains.pseudo.scores import score_strips
+from domains.pseudo.selection import ConfidenceHistogram, confidence_log_odds, pseudo_label, self_entropy, thresholds
+from domains.stores.pseudo_labels import LabelRow, ScoreRow, write_scores, write_shard
 
 ROOT = Path(__file__).resolve().parents[1]
 SHORT, LONG = (10, 8), (110, 72)

@@ -6,22 +6,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from domains.adverse import acdc, dark_zurich
-from domains.arrow_domain import ArrowReader
-from domains.bdd100k import bdd100k
-from domains.camvid import camvid, camvid_original
-from domains.cityscapes import cityscapes, foggy_cityscapes
-from domains.errors import DataError
-from domains.folder import FolderReader, Translated, read_list
-from domains.gta5 import gta5
-from domains.labels import LabelSpace, label_space, remap, too_few_classes
-from domains.layout import Layout
-from domains.mapillary import mapillary
-from domains.samples import Reader
-from domains.settings import AugmentSettings, DomainSettings, IsaSettings, PairSettings
-from domains.synthia import synthia
-from domains.translations import TranslatedByRun
-from domains.wrappers import Cached, Mapped, Resized, ResizedImages, Subset
+from domains.base.errors import DataError
+from domains.base.labels import LabelSpace, label_space, remap, too_few_classes
+from domains.base.samples import Reader
+from domains.base.settings import AugmentSettings, DomainSettings, IsaSettings, PairSettings
+from domains.layouts.acdc import acdc, dark_zurich
+from domains.layouts.bdd100k import bdd100k
+from domains.layouts.camvid import camvid, camvid_original
+from domains.layouts.cityscapes import cityscapes, foggy_cityscapes
+from domains.layouts.gta5 import gta5
+from domains.layouts.mapillary import mapillary
+from domains.layouts.synthia import synthia
+from domains.readers.folder import FolderReader, Translated, read_list
+from domains.readers.layout import Layout
+from domains.readers.wrappers import Cached, Mapped, Resized, ResizedImages, Subset
+from domains.stores.dataset import ArrowReader
+from domains.stores.translations import TranslatedByRun
 from losses.ignore import IGNORE
 
 CACHE_BYTES = 512 * 2**20
@@ -89,7 +89,7 @@ def open_reader(
         width: working width in pixels, 0 = as the images are.
         resize_labels: whether labels follow the images to the working size; evaluation keeps them as they are.
         cache_bytes: decoded pixels that are remembered.
-        problems: where files without their other half are told, if not to be raised (`domains.folder.FolderReader`).
+        problems: where files without their other half are told, if not to be raised (`FolderReader`).
 
     Raises:
         DataError: if the files are not there or the label spaces share no class.
@@ -200,8 +200,8 @@ def _open(
 
 
 def _open_toycity(settings: DomainSettings, height: int, width: int) -> Reader:
-    from domains.toycity import ToyCity
-    from domains.toycity_scene import Split
+    from domains.toycity.reader import ToyCity
+    from domains.toycity.scene import Split
 
     count = settings.count or (400 if settings.split == "train" else 100)
     split = cast(Split, settings.split)  # the reader itself refuses any other

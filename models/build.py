@@ -16,7 +16,7 @@ from models.pretrained import load_encoder
 from models.reconstruction import Decoder
 from models.segmenter import Segmenter
 from models.settings import DiscriminatorSettings, MmdlSettings, SegmenterSettings, TranslatorSettings
-from models.translator import Generator, PatchJudge
+from models.translator import Generator, PatchGan
 
 
 @contextmanager
@@ -91,10 +91,10 @@ def build_generator(settings: TranslatorSettings, seed: int) -> Generator:
         return Generator(settings.width, settings.blocks, settings.halvings)
 
 
-def build_judge(settings: TranslatorSettings, seed: int) -> PatchJudge:
+def build_patchgan(settings: TranslatorSettings, seed: int) -> PatchGan:
     """An untrained discriminator of real and translated images."""
     with _seeded(seed):
-        return PatchJudge(settings.judge_width, settings.judge_layers)
+        return PatchGan(settings.judge_width, settings.judge_layers)
 
 
 def build_pool(settings: TranslatorSettings, height: int, width: int) -> ImagePool:

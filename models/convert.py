@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from domains.files import write_bytes
+from domains.base.files import write_bytes
 from models.layouts import recognise
 from models.normalisation import KNOWN
 from models.weights import CONFIG, WEIGHTS

@@ -193,7 +193,7 @@ class DiscriminatorSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TranslatorSettings:
-    """The networks of CycleGAN: two generators and two judges of patches.
+    """The networks of CycleGAN: two generators and two PatchGANs.
 
     Raises:
         ValueError: if a value is out of its range.

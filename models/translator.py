@@ -1,7 +1,7 @@
-"""Networks that translate images between two domains (CycleGAN, Zhu et al. 2017): generators and judges of patches.
+"""Networks that translate images between two domains (CycleGAN, Zhu et al. 2017): generators and PatchGANs.
 
-Shapes: B batch, C channels, H W pixels, h w the judge's own grid. Images are RGB in [0, 1], as everywhere; that the
-networks work in [-1, 1] is part of them.
+Shapes: B batch, C channels, H W pixels, h w the PatchGAN's own grid. Images are RGB in [0, 1], as everywhere; that
+the networks work in [-1, 1] is part of them.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class MirroredResidual(nn.Module):
         return input_BCHW + self.layers(input_BCHW)
 
 
-class PatchJudge(nn.Module):
+class PatchGan(nn.Module):
     """4x4 convolutions that tell patches of real images from those of translated ones (PatchGAN, Isola et al. 2017).
 
     C64-C128-C256-C512 and one score a patch: of stride 2 but for the last two. With three strided layers a score sees
@@ -114,5 +114,5 @@ def _start(module: nn.Module) -> None:
 
 
 def smallest_side(halvings: int, layers: int) -> int:
-    """Pixels a side below which a generator or a judge of these depths has nothing to normalise over."""
+    """Pixels a side below which a generator or a PatchGAN of these depths has nothing to normalise over."""
     return max(2 * 2**halvings, EDGE + 1, 3 * 2**layers)

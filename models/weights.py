@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from domains.files import open_itself, write_bytes
+from domains.base.files import open_itself, write_bytes
 from models.matching import refuse_unmatched
 from models.segmenter import Segmenter
 from models.settings import SegmenterSettings, family_of

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from domains.settings import IsaSettings
-from orchestrator.config import Presets, flatten, parse_flags, read_file, usable_settings
-from orchestrator.errors import Abandoned, Interrupted, StageFailed, UserError
-from orchestrator.files import read_json
-from orchestrator.flags import (
+from domains.base.settings import IsaSettings
+from orchestrator.base.errors import Abandoned, Interrupted, StageFailed, UserError
+from orchestrator.base.files import read_json
+from orchestrator.base.signals import handled
+from orchestrator.cluster.session import open_session
+from orchestrator.contract.config import Presets, flatten, parse_flags, read_file, usable_settings
+from orchestrator.contract.flags import (
     ConvertFlags,
     EvaluateFlags,
     LabelFlags,
@@ -26,14 +28,12 @@ from orchestrator.flags import (
     SearchFlags,
     SweepFlags,
 )
-from orchestrator.method import Method
-from orchestrator.runfolder import RunFolder, runs_at
-from orchestrator.session import open_session
-from orchestrator.signals import handled
+from orchestrator.contract.method import Method
+from orchestrator.run.folder import RunFolder, runs_at
 
 if TYPE_CHECKING:
-    from orchestrator.arms import Arm
-    from orchestrator.space import Axis
+    from orchestrator.contract.published_table import Variant
+    from orchestrator.tune.search_space import Dimension
 
 USER_ERROR, FAILED = 2, 1
 VALIDATIONS = 4
@@ -99,15 +99,15 @@ def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
     settings = _settings(method, presets, flags, given, complaints)
     folder = run_folder(flags, settings)
     with open_session(flags.verbose) as session, contextlib.closing(RunFolder(folder)) as home:
-        from orchestrator.resume import taken_up
-        from orchestrator.summary import show_summary
-        from orchestrator.tracking import chosen
+        from orchestrator.report.summary import show_summary
+        from orchestrator.run.resume import taken_up
+        from orchestrator.trackers.tracking import chosen
 
         settings = taken_up(home, settings, flags.allow_change)
         session.progress.say(f"{settings.title}: {folder}")
         session.connect()
         from orchestrator import runner
-        from orchestrator.nodes import require_shared
+        from orchestrator.cluster.shared_storage import require_shared
 
         require_shared(folder)
         reuse = [*home.earlier(), *_reused(flags)]
@@ -121,7 +121,7 @@ def _dry_run(
 ) -> None:
     settings, problems = _understood(method, presets, flags, given)
     with open_session(flags.verbose) as session:
-        from orchestrator.dryrun import dry_run, private_folder
+        from orchestrator.dryrun.run import dry_run, private_folder
 
         with private_folder(Path(flags.runs)) as folder:
             try:
@@ -136,39 +136,39 @@ def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
     if words and words[0] not in ("-h", "--help") and words[0].startswith("-"):
         _search(method, presets, words)
         return
-    listed = "\n".join(f"  {name:<8} {sweep.text}" for name, sweep in method.sweeps.items())
+    listed = "\n".join(f"  {name:<8} {table.text}" for name, table in method.tables.items())
     if {"-h", "--help"} & set(words):
         print(f"Sweeps ({method.name}.py sweep NAME, then flags and any setting of a run):\n{listed}\n")
         _help(SweepFlags, f"{method.name}.py sweep NAME", SweepFlags.__doc__ or "", leave=False)
         _help(SearchFlags, f"{method.name}.py sweep", SearchFlags.__doc__ or "")
-    if not words or words[0] not in method.sweeps:
+    if not words or words[0] not in method.tables:
         known = f"there are:\n{listed}" if listed else "this method has none."
         raise UserError(f"sweep {' '.join(words[:1])}: name a sweep; {known}")
-    name, sweep = words[0], method.sweeps[words[0]]
+    name, table = words[0], method.tables[words[0]]
     flags, given, complaints = read_words(SweepFlags, method, words[1:])
-    complaints += [f"{setting}: the arms of {name} decide it" for setting in sweep.decided if setting in given]
+    complaints += [f"{setting}: the variants of {name} decide it" for setting in table.decided if setting in given]
     complaints += ["dry_run: a sweep has none; try a run of the same preset"] if flags.dry_run else []
 
-    def settings(arm: Arm, seed: int) -> Method:
-        return _settings(method, presets, flags, {**given, **arm.changes, "seed": seed}, complaints)
+    def settings(variant: Variant, seed: int) -> Method:
+        return _settings(method, presets, flags, {**given, **variant.changes, "seed": seed}, complaints)
 
     begin = _settings(method, presets, flags, given, complaints).seed
     seeds = range(begin, begin + flags.seeds)
     # All of them are made once before anything starts: so every mistake is found.
-    first, *_ = [settings(arm, seed) for seed in seeds for arm in sweep.arms]
-    if sweep.measures == "adaptation" and first.pair.evaluation.kind == "none":
+    first, *_ = [settings(variant, seed) for seed in seeds for variant in table.variants]
+    if table.measures == "adaptation" and first.pair.evaluation.kind == "none":
         raise UserError("A sweep compares numbers: it needs an evaluation domain (--pair.evaluation.kind).")
     folder = run_folder(flags, first, f"{method.name}-{first.preset or 'custom'}-{name}")
     with open_session(flags.verbose) as session:
-        from orchestrator.nodes import require_shared
-        from orchestrator.sweep import carry_out
-        from orchestrator.tracking import chosen
+        from orchestrator.cluster.shared_storage import require_shared
+        from orchestrator.reproduce.run import carry_out
+        from orchestrator.trackers.tracking import chosen
 
         session.connect()
         require_shared(folder)
         print(
             carry_out(
-                sweep,
+                table,
                 seeds,
                 settings,
                 folder,
@@ -182,39 +182,41 @@ def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
         session.progress.say(f"table: {folder / 'table.html'}")
 
 
-def read_search(method: type[Method], presets: Presets, words: list[str]) -> tuple[SearchFlags, Method, list[Axis]]:
+def read_search(
+    method: type[Method], presets: Presets, words: list[str]
+) -> tuple[SearchFlags, Method, list[Dimension]]:
     """What the words of a search say: its flags, the settings that its trials start from, and what varies.
 
     Raises:
         UserError: one message with everything that is wrong with them.
     """
-    from orchestrator.space import parse_axes
+    from orchestrator.tune.search_space import parse_search_space
 
     flags, given, complaints = read_words(SearchFlags, method, words)
-    axes, problems = parse_axes(flags.search, flatten(method))
-    if not axes:
+    space, problems = parse_search_space(flags.search, flatten(method))
+    if not space:
         problems.append("search: name at least one setting to vary, or give the name of a sweep; see sweep --help")
     base = _settings(method, presets, flags, given, [*complaints, *problems])
-    for axis in axes:
-        for value in axis.extremes:
-            _settings(method, presets, flags, {**given, axis.setting: value}, [])
+    for dimension in space:
+        for value in dimension.extremes:
+            _settings(method, presets, flags, {**given, dimension.setting: value}, [])
     if flags.objective == "miou" and base.pair.evaluation.kind == "none":
         raise UserError("--objective miou needs an evaluation domain (--pair.evaluation.kind).")
     if flags.objective == "validation" and not base.validation.times:
         base = dataclasses.replace(base, validation=dataclasses.replace(base.validation, times=VALIDATIONS))
-    return flags, base, axes
+    return flags, base, space
 
 
 def _search(method: type[Method], presets: Presets, words: list[str]) -> None:
-    flags, base, axes = read_search(method, presets, words)
+    flags, base, space = read_search(method, presets, words)
     folder = run_folder(flags, base, f"{method.name}-{base.preset or 'custom'}-search-{base.seed}")
     with open_session(flags.verbose) as session, contextlib.closing(RunFolder(folder)) as home:
-        from orchestrator.nodes import require_shared
-        from orchestrator.search import carry_out
+        from orchestrator.cluster.shared_storage import require_shared
+        from orchestrator.tune.search import carry_out
 
         session.connect()
         require_shared(folder)
-        best, *_ = carry_out(base, axes, flags, home, session.progress, _reused(flags))
+        best, *_ = carry_out(base, space, flags, home, session.progress, _reused(flags))
         session.progress.say(f"{(folder / 'table.md').read_text()}\nbest: {folder / best.name}")
 
 
@@ -275,7 +277,7 @@ def _absolute(settings: Method) -> Method:
 def _flag_problems(flags: RunFlags) -> list[str]:
     problems = [f"reuse: {path} is no folder of a run or a sweep" for path in flags.reuse if not runs_at(Path(path))]
     if flags.track:
-        from orchestrator import tracking
+        from orchestrator.trackers import tracking
 
         problems += tracking.problems(flags.track)
     return [*problems, *([_bad_name(flags.name)] if flags.name and not _fits_a_folder(flags.name) else [])]
@@ -312,20 +314,20 @@ def _bad_name(name: str) -> str:
 
 def _evaluate(flags: EvaluateFlags) -> None:
     with open_session() as session:
-        from orchestrator.verbs import evaluate
+        from orchestrator.verbs.models import evaluate
 
         evaluate(flags, session)
 
 
 def _label(flags: LabelFlags) -> None:
     with open_session() as session:
-        from orchestrator.verbs import label
+        from orchestrator.verbs.models import label
 
         label(flags, session)
 
 
 def _report(flags: ReportFlags) -> None:
-    from orchestrator.report import write_report
+    from orchestrator.report.page import write_report
 
     if not (Path(flags.run) / "summary.json").exists():
         raise UserError(f"--run {flags.run}: there is no finished run in this folder (no summary.json).")
@@ -345,13 +347,13 @@ def _convert(flags: ConvertFlags) -> None:
 
 def _prepare(flags: PrepareFlags) -> None:
     with open_session() as session:
-        from orchestrator.prepare import prepare
+        from orchestrator.verbs.prepare import prepare
 
         prepare(flags, session)
 
 
 def _guarded(action: Callable[[], None], words: list[str]) -> int:
-    from domains.errors import DataError
+    from domains.base.errors import DataError
 
     try:
         action()

@@ -9,31 +9,26 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from domains.files import TEMPORARY
-from orchestrator import environment, evaluation, labelling, panels, statistics, training, translation
-from orchestrator.checkpoints import newest_verified
-from orchestrator.company import Company
-from orchestrator.config import config_of
-from orchestrator.context import Context, open_domains
-from orchestrator.errors import Interrupted
-from orchestrator.files import copy_folder, read_json, remove, write_json
-from orchestrator.fingerprint import Fingerprint, fingerprints_of
-from orchestrator.method import Method, Sizes
-from orchestrator.progress import Progress
-from orchestrator.report import write_report
-from orchestrator.resources import PATIENCE_S, resolve
-from orchestrator.runfolder import (
-    CHECKPOINTS,
-    MODEL,
-    RunFolder,
-    finish_stage,
-    finished_stage,
-    reuse_stage,
-)
-from orchestrator.signals import GRACE_S
-from orchestrator.stages import Evaluate, Label, Panels, Stage, Statistics, Train, Translation, representatives
-from orchestrator.summary import build_summary, show_result
-from orchestrator.tracking import tracked
+from domains.base.files import TEMPORARY
+from orchestrator.base.errors import Interrupted
+from orchestrator.base.files import copy_folder, read_json, remove, write_json
+from orchestrator.base.progress import Progress
+from orchestrator.base.signals import GRACE_S
+from orchestrator.cluster import environment
+from orchestrator.cluster.resources import PATIENCE_S, resolve
+from orchestrator.contract.config import config_of
+from orchestrator.contract.method import Method, Sizes
+from orchestrator.contract.stages import Evaluate, Label, Panels, Stage, Statistics, Train, Translation, representatives
+from orchestrator.mapreduce import evaluation, labelling, panels, statistics, translation
+from orchestrator.report.page import write_report
+from orchestrator.report.summary import build_summary, show_result
+from orchestrator.run.context import Context, open_domains
+from orchestrator.run.fingerprint import Fingerprint, fingerprints_of
+from orchestrator.run.folder import CHECKPOINTS, MODEL, RunFolder, finish_stage, finished_stage, reuse_stage
+from orchestrator.run.peers import ConcurrentRuns
+from orchestrator.trackers.tracking import tracked
+from orchestrator.train import stage as training
+from orchestrator.train.checkpoints import newest_verified
 
 RUNNERS: dict[type, Callable[[Any, Context], dict[str, Any]]] = {
     Train: training.run,
@@ -51,10 +46,10 @@ def run(
     progress: Progress,
     reuse: list[Path],
     *,
-    company: Company | None = None,
+    peers: ConcurrentRuns | None = None,
     track: Sequence[str] = (),
     grace_s: float = GRACE_S,
-    rehearsal: bool = False,
+    smoke_run: bool = False,
 ) -> Path:
     """Run a method to its end, in a cluster that is already connected.
 
@@ -63,21 +58,21 @@ def run(
         home: the run folder; whatever is finished in it is kept.
         progress: where to report.
         reuse: run folders whose finished stages may be taken over where their fingerprint is the same.
-        company: the runs that this one is one of, which share the cluster and finished stages.
+        peers: the runs that go on at the same time; they share the cluster and finished stages.
         track: names of the tools that are told of the run (`tracking.chosen`).
         grace_s: seconds that a training may take to save a checkpoint when a signal ends the run.
-        rehearsal: carry out one of all stages that are alike, and measure what steps cost.
+        smoke_run: carry out one of all stages that are alike, and measure what steps cost.
 
     Returns:
         The path of the report.
 
     Raises:
         UserError: input that the user must mend.
-        Interrupted: a signal, or who runs it in company, asked to stop; the same command continues.
+        Interrupted: a signal, or whoever runs it beside others, asked to stop; the same command continues.
         StageFailed: a stage cannot go on; the same command tries again from what is saved.
     """
-    # Among others its turn comes; alone, a cluster that stays busy is worth a word.
-    patience = math.inf if company else PATIENCE_S
+    # Beside other runs it waits until they are done; alone, a cluster that stays busy is worth a word.
+    patience = math.inf if peers else PATIENCE_S
     method = dataclasses.replace(method, compute=resolve(method.compute, patience))
     home.adopt_config(config_of(method))
     _note_environment(home, progress)
@@ -87,24 +82,24 @@ def run(
         domains=domains,
         run=home.path,
         progress=progress,
-        company=company,
+        peers=peers,
         grace_s=grace_s,
-        measured=rehearsal,
+        measured=smoke_run,
     )
     stages = stages_of(method, domains.sizes)
-    if rehearsal:
+    if smoke_run:
         stages = representatives(stages)
     context.fingerprints.update(fingerprints_of(stages, method))
     with tracked(home.path, track, progress) as tracking:
         for number, stage in enumerate(stages):
             tracking.began(stage, home.stage(number, stage.name))
-            if company is None:
+            if peers is None:
                 _run_stage(home, number, stage, context, reuse)
             else:
-                company.check()
-                with company.turn(context.fingerprints[stage.name].digest):
-                    _run_stage(home, number, stage, context, [*reuse, *company.others(home.path)])
-                company.notify(stage, context.results[stage.name])
+                peers.check()
+                with peers.stage_lock(context.fingerprints[stage.name].digest):
+                    _run_stage(home, number, stage, context, [*reuse, *peers.others(home.path)])
+                peers.notify(stage, context.results[stage.name])
             tracking.finished(stage, context.folders[stage.name], context.results[stage.name])
         return _conclude(home, stages, context)
 
@@ -116,7 +111,7 @@ def stages_of(method: Method, sizes: Sizes) -> list[Stage]:
 
 
 def _note_environment(home: RunFolder, progress: Progress) -> None:
-    """Write environment.json, and say it where this sitting's versions are not those of the sitting before."""
+    """Write environment.json, and say it where this session's versions are not those of the session before."""
     path = home.path / "environment.json"
     now = environment.describe()
     changed = environment.changes(read_json(path), now) if path.exists() else []

@@ -25,14 +25,14 @@ from annotated_types import Ge
 
 from models.settings import DiscriminatorSettings
 from orchestrator import cli
-from orchestrator.settings import OptimiserSettings
+from orchestrator.contract.settings import OptimiserSettings
 from pipelines.alignment import Alignment, adversary, presets, published
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from domains.batch import Batch
-    from orchestrator.method import Networks, Steps
+    from domains.batches.batch import Batch
+    from orchestrator.contract.method import Networks, Steps
 
 
 @dataclass(frozen=True, kw_only=True)

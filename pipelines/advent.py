@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from orchestrator import cli
-from orchestrator.settings import TrainSettings
+from orchestrator.contract.settings import TrainSettings
 from pipelines.adaptsegnet import SHORT, AdaptSegNet
 from pipelines.alignment import presets, published
 from pipelines.presets import adversarial_training

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from annotated_types import Ge
 
-from domains.settings import AugmentSettings
-from orchestrator.method import Method, Sizes
-from orchestrator.settings import OptimiserSettings, TrainSettings
-from orchestrator.stages import TARGET, Evaluate, Panels, Stage, Train
+from domains.base.settings import AugmentSettings
+from orchestrator.contract.method import Method, Sizes
+from orchestrator.contract.settings import OptimiserSettings, TrainSettings
+from orchestrator.contract.stages import TARGET, Evaluate, Panels, Stage, Train
 from pipelines.benchmarks import CAFFE, on_every_benchmark
 from pipelines.presets import adversarial_training, on_every_pair, whole_images
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from domains.batch import Batch
+    from domains.batches.batch import Batch
     from models.segmenter import Prediction
-    from orchestrator.method import Networks, Steps
+    from orchestrator.contract.method import Networks, Steps
 
 
 def adversary(lr: float = 1e-4) -> OptimiserSettings:
@@ -120,7 +120,7 @@ class Alignment(Method):
 
     def segment(self, nets: Networks, image_B3HW: Tensor, draw: Generator) -> Segmented:
         """Segment the images of a domain with their colours changed."""
-        from domains.photometric import photometric
+        from domains.batches.photometric import photometric
         from models.deeplab import upsample
 
         image = photometric(image_B3HW, self.augment, draw)

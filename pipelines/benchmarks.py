@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-from domains.settings import AugmentSettings, DomainSettings, PairSettings
+from domains.base.settings import AugmentSettings, DomainSettings, PairSettings
 from models.settings import REQUIRED, SegmenterSettings
-from orchestrator.settings import ProtocolSettings, TrainSettings
+from orchestrator.contract.settings import ProtocolSettings, TrainSettings
 
 Line = Literal["crst", "adaptsegnet"]
 """Lines of public code: that of CBST and CRST, which DRSL follows; that of AdaptSegNet, which ADVENT and Structure

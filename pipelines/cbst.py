@@ -29,8 +29,8 @@ from pipelines.selftraining import Reduction, SelfTraining, presets, published, 
 if TYPE_CHECKING:
     from torch import Generator
 
-    from domains.feed import Batch
-    from orchestrator.method import Networks, Steps
+    from domains.batches.batch import Batch
+    from orchestrator.contract.method import Networks, Steps
 
 
 @dataclass(frozen=True, kw_only=True)

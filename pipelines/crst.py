@@ -32,8 +32,8 @@ from pipelines.selftraining import presets, published, total
 if TYPE_CHECKING:
     from torch import Generator
 
-    from domains.batch import Batch
-    from orchestrator.method import Networks, Steps
+    from domains.batches.batch import Batch
+    from orchestrator.contract.method import Networks, Steps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,22 +25,22 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 from annotated_types import Ge
 
-from domains.settings import AugmentSettings, IsaSettings
+from domains.base.settings import AugmentSettings, IsaSettings
 from models.settings import MmdlSettings
 from orchestrator import cli
-from orchestrator.arms import Sweep
-from orchestrator.stages import Train
+from orchestrator.contract.published_table import PublishedTable
+from orchestrator.contract.stages import Train
 from pipelines.benchmarks import MIT_B5, transformer
-from pipelines.drsl_tables import SWEEPS
+from pipelines.drsl_tables import TABLES
 from pipelines.selftraining import Preparation, Reduction, SelfTraining, presets, published, total
 from pipelines.source_only import SOURCE_STAGE
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from domains.batch import Batch
+    from domains.batches.batch import Batch
     from models.segmenter import Prediction
-    from orchestrator.method import Networks, Steps
+    from orchestrator.contract.method import Networks, Steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class Drsl(SelfTraining):
     """DRSL+ as the paper describes it; values that the paper leaves open are those of docs/protocols.md."""
 
     name: ClassVar[str] = "drsl"
-    sweeps: ClassVar[Mapping[str, Sweep]] = SWEEPS
+    tables: ClassVar[Mapping[str, PublishedTable]] = TABLES
 
     mmdl: MmdlSettings = field(default_factory=MmdlSettings)
     pretrain: Literal["joint", "frozen_backbone"] = "joint"

@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from annotated_types import Ge
 
 from orchestrator import cli
-from orchestrator.settings import TrainSettings
+from orchestrator.contract.settings import TrainSettings
 from pipelines.alignment import Alignment, presets, published
 from pipelines.presets import adversarial_training
 
 if TYPE_CHECKING:
     from torch import Generator
 
-    from domains.batch import Batch
-    from orchestrator.method import Networks, Steps
+    from domains.batches.batch import Batch
+    from orchestrator.contract.method import Networks, Steps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,10 +19,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
-from domains.settings import PairSettings
+from domains.base.settings import PairSettings
 from orchestrator import cli
-from orchestrator.method import Sizes
-from orchestrator.stages import Evaluate, Panels, Stage
+from orchestrator.contract.method import Sizes
+from orchestrator.contract.stages import Evaluate, Panels, Stage
 from pipelines.benchmarks import ONE_SCALE, TORCHVISION, on_every_benchmark, stepped
 from pipelines.presets import Setting, on_every_pair
 from pipelines.source_only import SourceOnly

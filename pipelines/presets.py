@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from domains.settings import AugmentSettings, DomainSettings, IsaSettings, PairSettings
+from domains.base.settings import AugmentSettings, DomainSettings, IsaSettings, PairSettings
 from models.settings import SegmenterSettings
-from orchestrator.settings import TrainSettings
+from orchestrator.contract.settings import TrainSettings
 
 SMALL = SegmenterSettings(backbone="resnet10", width=16, dilations=(2, 4, 6, 8))
 """Learns from nothing in minutes on a processor; the dilations fit feature maps of 15 x 20 cells, not of 64 x 64."""

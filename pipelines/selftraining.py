@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from annotated_types import Ge, Gt, Le
 
-from domains.settings import AugmentSettings, IsaSettings
-from orchestrator.method import Sizes
-from orchestrator.settings import TrainSettings, ViewSettings
-from orchestrator.stages import Evaluate, Label, Panels, Stage, Statistics, Train
+from domains.base.settings import AugmentSettings, IsaSettings
+from orchestrator.contract.method import Sizes
+from orchestrator.contract.settings import TrainSettings, ViewSettings
+from orchestrator.contract.stages import Evaluate, Label, Panels, Stage, Statistics, Train
 from pipelines.benchmarks import ONE_SCALE, TORCHVISION, on_every_benchmark, stepped
 from pipelines.presets import on_every_pair
 from pipelines.source_only import SOURCE_STAGE, SourceOnly
@@ -19,9 +19,9 @@ from pipelines.source_only import SOURCE_STAGE, SourceOnly
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from domains.batch import Batch
+    from domains.batches.batch import Batch
     from models.segmenter import Prediction
-    from orchestrator.method import Networks
+    from orchestrator.contract.method import Networks
 
 STATISTICS_STAGE = "statistics"
 Reduction = Literal["per_domain", "joint"]
@@ -135,7 +135,7 @@ class SelfTraining(SourceOnly):
         return (self.model, self.augment)
 
     def _round(self, number: int, labeller: str, start: str) -> list[Stage]:
-        from domains.selection import portion_of_round
+        from domains.pseudo.selection import portion_of_round
 
         pseudo = self.pseudo
         portion = portion_of_round(number, pseudo.initial_portion, pseudo.portion_step, pseudo.max_portion)
@@ -200,9 +200,9 @@ class SelfTraining(SourceOnly):
         """
         import torch
 
-        from domains.batch import PseudoLabelledImages
-        from domains.photometric import photometric
-        from domains.translate import mix_translated
+        from domains.batches.batch import PseudoLabelledImages
+        from domains.batches.photometric import photometric
+        from domains.batches.style_transfer import mix_translated
         from losses.ignore import IGNORE
         from losses.segmentation import cross_entropy, soft_cross_entropy
         from models.deeplab import upsample

@@ -18,20 +18,20 @@ if __name__ == "__main__":
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from domains.settings import AugmentSettings, PairSettings
+from domains.base.settings import AugmentSettings, PairSettings
 from orchestrator import cli
-from orchestrator.method import Method, Sizes
-from orchestrator.settings import TrainSettings
-from orchestrator.stages import Evaluate, Panels, Stage, Train
+from orchestrator.contract.method import Method, Sizes
+from orchestrator.contract.settings import TrainSettings
+from orchestrator.contract.stages import Evaluate, Panels, Stage, Train
 from pipelines.benchmarks import CAFFE, ONE_SCALE, TORCHVISION, on_every_benchmark, stepped
 from pipelines.presets import Setting, adversarial_training, on_every_pair, whole_images
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from domains.batch import Batch, LabelledImages
+    from domains.batches.batch import Batch, LabelledImages
     from models.segmenter import Prediction
-    from orchestrator.method import Networks, Steps
+    from orchestrator.contract.method import Networks, Steps
 
 SOURCE_STAGE = "source"
 
@@ -92,7 +92,7 @@ class SourceOnly(Method):
         self, nets: Networks, source: LabelledImages, draw: Generator
     ) -> tuple[Prediction, dict[str, Tensor]]:
         """Segment source images with their colours changed; returns the loss on them as a term."""
-        from domains.photometric import photometric
+        from domains.batches.photometric import photometric
         from losses.segmentation import cross_entropy
         from models.deeplab import upsample
 

@@ -27,31 +27,31 @@ from annotated_types import Ge, Gt
 
 from models.settings import DiscriminatorSettings
 from orchestrator import cli
-from orchestrator.arms import Arm, Sweep
-from orchestrator.settings import OptimiserSettings
+from orchestrator.contract.published_table import PublishedTable, Variant
+from orchestrator.contract.settings import OptimiserSettings
 from pipelines.alignment import Alignment, Segmented, adversary, presets, published
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
     from torch.nn import Module
 
-    from domains.batch import Batch
-    from orchestrator.method import Networks, Steps
+    from domains.batches.batch import Batch
+    from orchestrator.contract.method import Networks, Steps
 
 
 @dataclass(frozen=True, kw_only=True)
 class Structure(Alignment):
-    """The full model of the paper; a weight of 0 leaves the part out (the arms of its Table 1)."""
+    """The full model of the paper; a weight of 0 leaves the part out (the variants of its Table 1)."""
 
     name: ClassVar[str] = "structure"
-    sweeps: ClassVar[Mapping[str, Sweep]] = {
-        "table1": Sweep(
+    tables: ClassVar[Mapping[str, PublishedTable]] = {
+        "table1": PublishedTable(
             "Table 1: which level is aligned",
             (
-                Arm("source only", {"reconstruction": 0, "adversarial": 0}, 36.6),
-                Arm("feature level", {"adversarial": 0}, 39.1),
-                Arm("output level", {"reconstruction": 0}, 41.7),
-                Arm("full", {}, 44.8),
+                Variant("source only", {"reconstruction": 0, "adversarial": 0}, 36.6),
+                Variant("feature level", {"adversarial": 0}, 39.1),
+                Variant("output level", {"reconstruction": 0}, 41.7),
+                Variant("full", {}, 44.8),
             ),
             "GTA5 to Cityscapes, 19 classes",
         )
@@ -78,9 +78,9 @@ class Structure(Alignment):
 
     @property
     def title(self) -> str:
-        """The name shown in tables, with the arm."""
-        arms = {(True, True): "", (True, False): " (feature level)", (False, True): " (output level)"}
-        return "Structure Enhancement" + arms.get((self.reconstruction > 0, self.adversarial > 0), " (source only)")
+        """The name shown in tables, with the variant."""
+        variants = {(True, True): "", (True, False): " (feature level)", (False, True): " (output level)"}
+        return "Structure Enhancement" + variants.get((self.reconstruction > 0, self.adversarial > 0), " (source only)")
 
     def networks(self, num_classes: int) -> Networks:
         """The segmenter, the decoder and the discriminator."""

@@ -25,19 +25,19 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge
 
-from domains.settings import AugmentSettings, DomainSettings, PairSettings
+from domains.base.settings import AugmentSettings, DomainSettings, PairSettings
 from models.settings import TranslatorSettings
 from orchestrator import cli
-from orchestrator.method import Method, Sizes
-from orchestrator.settings import TrainSettings
-from orchestrator.stages import TARGET, Panels, Stage, Train, Translation
+from orchestrator.contract.method import Method, Sizes
+from orchestrator.contract.settings import TrainSettings
+from orchestrator.contract.stages import TARGET, Panels, Stage, Train, Translation
 from pipelines.presets import Setting, on_every_pair
 
 if TYPE_CHECKING:
     from torch import Generator
 
-    from domains.batch import Batch
-    from orchestrator.method import Networks, Steps
+    from domains.batches.batch import Batch
+    from orchestrator.contract.method import Networks, Steps
 
 GENERATORS, JUDGES = ("to_target", "to_source"), ("judge_target", "judge_source")
 POOLS = ("pool_target", "pool_source")
@@ -87,12 +87,12 @@ class Translate(Method):
 
     def networks(self, num_classes: int) -> Networks:
         """Of each direction a generator, the discriminator of what it makes, and what that is shown again."""
-        from models.build import build_generator, build_judge, build_pool
+        from models.build import build_generator, build_patchgan, build_pool
 
         found: Networks = {}
         for number, (generator, judge, pool) in enumerate(zip(GENERATORS, JUDGES, POOLS, strict=True)):
             found[generator] = build_generator(self.translator, self.seed + number)
-            found[judge] = build_judge(self.translator, self.seed + number)
+            found[judge] = build_patchgan(self.translator, self.seed + number)
             found[pool] = build_pool(self.translator, *self._crop())
         return found
 

@@ -22,9 +22,9 @@ import psutil
 import pytest
 import torch
 
-from domains.arrow import sha256_of
-from orchestrator.config import flatten
-from orchestrator.method import Method
+from domains.stores.arrow import sha256_of
+from orchestrator.contract.config import flatten
+from orchestrator.contract.method import Method
 from pipelines.drsl import Drsl
 from tests import one_process
 

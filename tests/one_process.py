@@ -22,11 +22,19 @@ from typing import Any
 import pytest
 from accelerate.state import AcceleratorState
 
-from orchestrator import loop
-from orchestrator.elastic import micro_batches
-from orchestrator.settings import ComputeSettings
+from orchestrator.cluster.elastic import micro_batches
+from orchestrator.contract.settings import ComputeSettings
+from orchestrator.train import loop
 
-TASKS = ("evaluation", "labelling", "panels", "statistics", "translation")
+RESOLVING = ("orchestrator.runner", "orchestrator.dryrun.run")
+"""Modules that ask Ray what there is."""
+TASKS = (
+    "orchestrator.mapreduce.evaluation",
+    "orchestrator.mapreduce.labelling",
+    "orchestrator.mapreduce.panels",
+    "orchestrator.mapreduce.statistics",
+    "orchestrator.mapreduce.translation",
+)
 """Modules of a run that start tasks."""
 
 
@@ -74,16 +82,16 @@ def _without_ray(words: Sequence[str], temp: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["", *words])
         patch.setattr(tempfile, "tempdir", str(temp))
-        patch.setattr("orchestrator.resources.connect", lambda *_: None)
-        patch.setattr("orchestrator.nodes.require_shared", lambda *_: None)
-        for name in ("runner", "dryrun"):
-            patch.setattr(f"orchestrator.{name}.resolve", _resolved)
-        patch.setattr("orchestrator.training.fitting", _one_worker)
-        patch.setattr("orchestrator.training.train", _train)
+        patch.setattr("orchestrator.cluster.resources.connect", lambda *_: None)
+        patch.setattr("orchestrator.cluster.shared_storage.require_shared", lambda *_: None)
+        for module in RESOLVING:
+            patch.setattr(f"{module}.resolve", _resolved)
+        patch.setattr("orchestrator.train.stage.fitting", _one_worker)
+        patch.setattr("orchestrator.train.stage.train", _train)
         patch.setattr(loop.ray.train, "get_preemption_info", lambda: None)
         patch.setattr(loop.ray.train, "get_context", lambda: SimpleNamespace(get_world_size=lambda: 1))
-        for name in TASKS:
-            patch.setattr(f"orchestrator.{name}.run_tasks", _run_tasks)
+        for module in TASKS:
+            patch.setattr(f"{module}.run_tasks", _run_tasks)
         try:
             yield
         finally:

@@ -14,10 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from domains.labels import LabelSpace, label_space
+from domains.base.labels import LabelSpace, label_space
+from domains.base.settings import PairSettings
 from domains.registry import open_reader
-from domains.settings import PairSettings
-from domains.translations import (
+from domains.stores.translations import (
     KIND,
     TranslatedRow,
     TranslationManifest,
@@ -25,8 +25,8 @@ from domains.translations import (
     write_translations,
 )
 from orchestrator import cli
-from orchestrator.config import flatten, parse_flags, usable_settings
-from orchestrator.flags import (
+from orchestrator.contract.config import flatten, parse_flags, usable_settings
+from orchestrator.contract.flags import (
     ConvertFlags,
     EvaluateFlags,
     LabelFlags,
@@ -177,11 +177,11 @@ def understand(words: list[str]) -> None:
         assert cli.read_search(method, presets, rest)[-1]
         return
     kind = {"run": RunFlags, "sweep": SweepFlags}[verb]
-    changes = dict(method.sweeps[rest.pop(0)].arms[0].changes) if verb == "sweep" else {}
+    changes = dict(method.tables[rest.pop(0)].variants[0].changes) if verb == "sweep" else {}
     flags, given, complaints = cli.read_words(kind, method, [word for word in rest if word != "--help"])
     if flags.dry_run:
         settings, problems = cli._understood(method, presets, flags, given)
-        absent = ("source: ", "target: ", "evaluation: ", "model.weights: ")  # what stand-ins are for
+        absent = ("source: ", "target: ", "evaluation: ", "model.weights: ")  # what placeholders are for
         assert not [line for line in [*complaints, *problems, *settings.problems()] if not line.startswith(absent)]
         return
     cli._settings(method, presets, flags, {**given, **changes}, complaints)

@@ -7,17 +7,32 @@ import dataclasses
 import re
 import sys
 import typing
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-from domains import batch, feed, samples, shards
-from domains.batch import Images, LabelledImages, PseudoLabelledImages
+from domains.base import samples
+from domains.batches import batch, microbatches
+from domains.batches.batch import Images, LabelledImages, PseudoLabelledImages
+from domains.stores import pseudo_labels
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("losses", "models", "domains", "orchestrator", "pipelines")
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+ROOMS = {
+    "domains": (
+        *("base", "metrics", "pseudo", "readers", "layouts", "stores", "archives", "batches", "toycity"),
+        *("registry", "dataset_check", "placeholder"),
+    ),
+    "orchestrator": (
+        *("base", "contract", "cluster", "run", "report", "trackers", "train", "mapreduce", "runner"),
+        *("verbs", "dryrun", "reproduce", "tune", "cli"),
+    ),
+}
+"""The rooms of a floor, the ground first: a folder, or a file beside the folders; each imports from those before it."""
 
 ALLOWED = {
     "losses": {"losses", "torch"},
@@ -30,7 +45,7 @@ ALLOWED["orchestrator"] = {
     *("orchestrator", "ray", "psutil", "accelerate", "annotated_types", "pydantic", "yaml", "tyro"),
     *("rich", "jinja2", "markupsafe", "matplotlib", "torchmetrics", "tensorboardX", "mlflow", "wandb"),
 }
-PLAIN = {"domains.files", "domains.errors"}
+PLAIN = {"domains.base.files", "domains.base.errors"}
 """Modules of the standard library alone, for every floor but the lowest: files are written in one way everywhere."""
 ALLOWED["pipelines"] = {*ALLOWED["orchestrator"] - {"ray"}, "pipelines"}
 
@@ -137,7 +152,7 @@ def test_target_batches_have_no_true_label_by_type():
     assert {field.name for field in dataclasses.fields(Images)} == {"image"}
     assert {field.name for field in dataclasses.fields(PseudoLabelledImages)} == {"image", "pseudo_label", "soft_label"}
     assert {field.name for field in dataclasses.fields(samples.Sample)} == {"image", "id"}
-    pseudo = {field.name for field in dataclasses.fields(shards.PseudoLabelledSample)}
+    pseudo = {field.name for field in dataclasses.fields(pseudo_labels.PseudoLabelledSample)}
     assert pseudo == {"image", "pseudo_label", "soft_label", "id"}
     target = typing.get_type_hints(batch.Batch)["target"]
     assert set(typing.get_args(target)) == {Images, PseudoLabelledImages, type(None)}
@@ -145,8 +160,8 @@ def test_target_batches_have_no_true_label_by_type():
 
 
 def test_feed_takes_no_labelled_target():
-    target = typing.get_type_hints(feed.Feed.__init__)["target"]
-    assert set(typing.get_args(target)) == {samples.Unlabelled, shards.PseudoLabelled, type(None)}
+    target = typing.get_type_hints(microbatches.MicroBatches.__init__)["target"]
+    assert set(typing.get_args(target)) == {samples.Unlabelled, pseudo_labels.PseudoLabelled, type(None)}
 
 
 def test_unlabelled_domain_offers_no_label_in_public():
@@ -155,7 +170,13 @@ def test_unlabelled_domain_offers_no_label_in_public():
 
 
 @pytest.mark.parametrize(
-    "module", ["orchestrator/training.py", "orchestrator/loop.py", "domains/feed.py", "domains/batch.py"]
+    "module",
+    [
+        "orchestrator/train/stage.py",
+        "orchestrator/train/loop.py",
+        "domains/batches/microbatches.py",
+        "domains/batches/batch.py",
+    ],
 )
 def test_training_never_mentions_the_truth(module):
     assert not FORBIDDEN_TO_TRAINING & words_in_code(tree_of(Path(module)))
@@ -165,3 +186,83 @@ def test_training_never_mentions_the_truth(module):
 def test_adapting_methods_never_mention_the_truth(name):
     module = f"pipelines/{name}.py"
     assert not {"truth", "open_reader", "Labelled"} & words_in_code(tree_of(Path(module)))
+
+
+FILES_OF_A_ROOM = 13
+
+
+def dotted(module: Path) -> str:
+    return ".".join(module.with_suffix("").parts).removesuffix(".__init__")
+
+
+def arrows_of(tree: ast.Module, modules: Collection[str]) -> set[str]:
+    """The modules, of those given, that a file imports anywhere in it: also late, and for types alone."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names} & set(modules)
+        elif isinstance(node, ast.ImportFrom):
+            whole = {f"{node.module}.{alias.name}" for alias in node.names} & set(modules)
+            found |= whole or ({node.module} & set(modules))
+    return {name for name in found if name is not None}
+
+
+def circle_in(arrows: Mapping[str, Collection[str]]) -> list[str]:
+    """Modules that import each other in a circle; none where the list is empty."""
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def room_of(module: str) -> str:
+    """The room that a module lies in: a folder of its floor, or a file beside the folders."""
+    return module.split(".")[1]
+
+
+def arrows_up(module: str, arrows: Collection[str]) -> list[str]:
+    """What a module imports from a room of its own floor that stands above its own."""
+    floor = module.split(".")[0]
+    height = ROOMS[floor].index
+    beside = (name for name in arrows if name.split(".")[0] == floor and "." in name)
+    return [name for name in beside if height(room_of(name)) > height(room_of(module))]
+
+
+# A package of its own name (`from pipelines import adaptsegnet`) is no arrow from a script to itself.
+ARROWS = {
+    name: arrows_of(tree_of(module), {dotted(other) for other in MODULES}) - {name, name.split(".")[0]}
+    for module in MODULES
+    for name in [dotted(module)]
+}
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    assert circle_in(ARROWS) == []
+
+
+@pytest.mark.parametrize("module", [name for name in ARROWS if name.split(".")[0] in ROOMS and "." in name])
+def test_imports_between_the_rooms_of_a_floor_go_down_only(module):
+    assert arrows_up(module, ARROWS[module]) == []
+
+
+def test_rules_of_rooms_notice_a_breach():
+    tree = ast.parse("if TYPE_CHECKING:\n    from a import b\ndef f():\n    import a.c\n    from a.d import E")
+    assert arrows_of(tree, {"a", "a.b", "a.c", "a.d", "a.e"}) == {"a.b", "a.c", "a.d"}
+    assert set(circle_in({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})) == {"a", "b", "c"}
+    assert arrows_up("orchestrator.run.folder", {"orchestrator.base.files", "domains.registry"}) == []
+    assert arrows_up("orchestrator.run.folder", {"orchestrator.runner"}) == ["orchestrator.runner"]
+
+
+@pytest.mark.parametrize("floor", ROOMS)
+def test_the_order_of_rooms_names_each_of_them_once(floor):
+    there = {room_of(name) for name in ARROWS if name.startswith(f"{floor}.")}
+    assert sorted(ROOMS[floor]) == sorted(there)
+
+
+@pytest.mark.parametrize("floor", ROOMS)
+def test_no_room_is_crowded(floor):
+    folders = {(ROOT / module).parent for module in MODULES if module.parts[0] == floor}
+    for folder in folders:
+        files = [path.name for path in folder.iterdir() if path.is_file()]
+        assert len(files) <= FILES_OF_A_ROOM, f"{folder.relative_to(ROOT)} holds {len(files)} files"

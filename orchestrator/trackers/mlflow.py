@@ -14,9 +14,9 @@ from pathlib import Path
 
 import yaml
 
-from orchestrator.config import dotted
-from orchestrator.trackers.follower import Line
-from orchestrator.trackers.identity import recall, remember
+from orchestrator.contract.config import dotted
+from orchestrator.trackers.log_tail import Line
+from orchestrator.trackers.run_ids import recall, remember
 
 PATIENCE = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",

@@ -2,7 +2,7 @@
 
     python -m orchestrator.trackers.process mlflow RUN_FOLDER
 
-reads news as JSON, one a line, until its input ends, which it also does when the run is killed. It answers with empty
+reads events as JSON, one a line, until its input ends, which it also does when the run is killed. It answers with empty
 lines while it gets on, and with one line of text when it does not.
 """
 
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from orchestrator.trackers.follower import Inbox, News, Tracker, follow
+from orchestrator.trackers.log_tail import Event, EventLog, Tracker, tail_log
 
 PRIVATE = {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_ERROR_REPORTING": "false"}
 """Nothing is told to the makers of the tools, unless the user's own variables say so."""
@@ -38,11 +38,11 @@ def main() -> None:
     with open(os.devnull, "w") as nothing:
         for stream in (1, 2):
             os.dup2(nothing.fileno(), stream)
-    inbox = Inbox()
-    threading.Thread(target=_receive, args=(inbox,), daemon=True).start()
+    events = EventLog()
+    threading.Thread(target=_receive, args=(events,), daemon=True).start()
     watch = _Watch(answers)
-    threading.Thread(target=watch.over, args=(inbox,), daemon=True).start()
-    _attempt(lambda: open_tracker(name, Path(run)), inbox, watch)
+    threading.Thread(target=watch.over, args=(events,), daemon=True).start()
+    _attempt(lambda: open_tracker(name, Path(run)), events, watch)
     os._exit(0)  # the tools' own threads and exit handlers may wait for a server
 
 
@@ -61,25 +61,25 @@ def open_tracker(name: str, run: Path) -> Tracker:
     return TensorBoard(run)
 
 
-def _attempt(connect: Callable[[], Tracker], inbox: Inbox, watch: _Watch) -> None:
+def _attempt(connect: Callable[[], Tracker], events: EventLog, watch: _Watch) -> None:
     """Follow the run; where that fails, again and again until the run is over, with one complaint."""
     complained = False
     while True:
         try:
-            follow(inbox, connect(), watch.alive)
+            tail_log(events, connect(), watch.alive)
             return
         except Exception as error:
             if not complained:
                 watch.say(_short(error))
             complained = True
-            if inbox.ended(RETRY_S):
+            if events.ended(RETRY_S):
                 return
 
 
-def _receive(inbox: Inbox) -> None:
+def _receive(events: EventLog) -> None:
     for line in sys.stdin:
-        inbox.put(News(**json.loads(line)))
-    inbox.put(News(end="interrupted"))  # counts only where the run did not say how it ended
+        events.put(Event(**json.loads(line)))
+    events.put(Event(end="interrupted"))  # counts only where the run did not say how it ended
 
 
 class _Watch:
@@ -98,9 +98,9 @@ class _Watch:
         with contextlib.suppress(OSError):
             print(text, file=self._answers, flush=True)
 
-    def over(self, inbox: Inbox) -> None:
+    def over(self, events: EventLog) -> None:
         """Wait for the end of the run, then for the tracker as long as it gets on."""
-        while not inbox.ended(RETRY_S):
+        while not events.ended(RETRY_S):
             pass
         self._last = time.monotonic()
         while time.monotonic() - self._last < PATIENCE_S:

@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from orchestrator.trackers.follower import Line
+from orchestrator.trackers.log_tail import Line
 
 FOLDER = "tensorboard"
 FLUSH_S = 5
@@ -19,7 +19,7 @@ WIDEST = 512
 
 
 class TensorBoard:
-    """Written anew in each sitting, so that a run that was killed leaves no cut records and no point twice.
+    """Written anew in each session, so that a run that was killed leaves no cut records and no point twice.
 
     Args:
         run: the run folder.

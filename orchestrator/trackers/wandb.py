@@ -1,7 +1,7 @@
 """Weights & Biases: WANDB_MODE says where to (online, offline, disabled), WANDB_PROJECT to which project.
 
-Online, a run that goes on is told from where it stopped. Offline, each sitting writes all of it anew and the folder of
-the sitting before is removed: `wandb sync` of what is there then has every point once.
+Online, a run that goes on is told from where it stopped. Offline, each session writes all of it anew and the folder of
+the session before is removed: `wandb sync` of what is there then has every point once.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import yaml
 
-from domains.files import links_below
-from orchestrator.trackers.follower import Line
-from orchestrator.trackers.identity import recall, remember
+from domains.base.files import links_below
+from orchestrator.trackers.log_tail import Line
+from orchestrator.trackers.run_ids import recall, remember
 
 PROJECT = "segadapt"
 """Where WANDB_PROJECT names no other."""

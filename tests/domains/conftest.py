@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from domains.folder import FolderReader
-from domains.labels import LabelSpace
+from domains.base.labels import LabelSpace
+from domains.base.settings import DomainSettings
+from domains.readers.folder import FolderReader
 from domains.registry import LAYOUTS
-from domains.settings import DomainSettings
 
 SIZE = (4, 64)
 """Height and width of all these images; a row of a label has room for every id of a data set."""

@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from domains.errors import DataError
-from domains.labels import label_space
+from domains.base.errors import DataError
+from domains.base.labels import label_space
+from domains.base.settings import AugmentSettings, DomainKind, DomainSettings, IsaSettings, PairSettings
 from domains.registry import FIELDS, LAYOUTS, check_pair, check_settings, open_reader, open_translated
-from domains.settings import AugmentSettings, DomainKind, DomainSettings, IsaSettings, PairSettings
 
 TOY = label_space("toycity12")
 CAMVID = DomainSettings(kind="camvid", root="camvid")

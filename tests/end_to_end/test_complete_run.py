@@ -12,10 +12,10 @@ import pytest
 import torch
 import yaml
 
-from domains.arrow import sha256_of
-from domains.labels import SPACES
-from domains.shards import PseudoLabels, verify
-from domains.toycity import ToyCity
+from domains.base.labels import SPACES
+from domains.stores.arrow import sha256_of
+from domains.stores.pseudo_labels import PseudoLabels, verify
+from domains.toycity.reader import ToyCity
 from models.weights import load_model
 from tests.conftest import digests
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.files import read_json
-from orchestrator.labelling import COUNTS
-from orchestrator.runfolder import DONE
-from orchestrator.statistics import COUNTS as STATISTICS
+from orchestrator.base.files import read_json
+from orchestrator.mapreduce.labelling import COUNTS
+from orchestrator.mapreduce.statistics import COUNTS as STATISTICS
+from orchestrator.run.folder import DONE
 from pipelines.crst import Crst
 from tests.conftest import digests
 

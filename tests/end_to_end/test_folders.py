@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from domains.toycity import ToyCity
+from domains.toycity.reader import ToyCity
 
 
 @pytest.fixture(scope="module")

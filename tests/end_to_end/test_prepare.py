@@ -13,11 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from domains.arrow import sha256_of
-from domains.labels import label_space
+from domains.base.labels import label_space
+from domains.base.settings import DomainSettings
 from domains.registry import open_reader
-from domains.settings import DomainSettings
-from orchestrator import sharding
+from domains.stores.arrow import sha256_of
+from orchestrator.verbs import sharding
 
 
 def put(root: Path, id: str, label: np.ndarray | None = None, size: tuple[int, int] = (6, 8)) -> None:

@@ -9,17 +9,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from domains.feed import Feed
-from domains.photometric import photometric
-from domains.sampler import seed_of
-from domains.shards import PseudoLabelled, PseudoLabels
-from domains.toycity import ToyCity
-from domains.transforms import RandomCrop
-from domains.translate import mix_translated
+from domains.batches.crop import RandomCrop
+from domains.batches.microbatches import MicroBatches
+from domains.batches.order import seed_of
+from domains.batches.photometric import photometric
+from domains.batches.style_transfer import mix_translated
+from domains.stores.pseudo_labels import PseudoLabelled, PseudoLabels
+from domains.toycity.reader import ToyCity
 from models.weights import load_model
-from orchestrator.config import read_file, read_settings
-from orchestrator.context import open_domains
-from orchestrator.inference import Predictor
+from orchestrator.contract.config import read_file, read_settings
+from orchestrator.mapreduce.inference import Predictor
+from orchestrator.run.context import open_domains
 from pipelines.cbst import Cbst
 from pipelines.drsl import Drsl
 from tests.conftest import digests
@@ -91,7 +91,7 @@ def test_adaptation_is_plain_training_on_both_domains(run, settings):
     domains = open_domains(settings)
     (labels,) = run.glob("stages/*-label-0")
     target = PseudoLabelled(domains.target, PseudoLabels(labels))
-    feed = Feed(domains.source, target, RandomCrop(settings.augment), (2, 2), (0, "adapt-0"))
+    feed = MicroBatches(domains.source, target, RandomCrop(settings.augment), (2, 2), (0, "adapt-0"))
     for step in range(4):
         batch = feed[step].to(torch.device("cpu"))
         draw = torch.Generator().manual_seed(seed_of(0, "adapt-0", "step", step))

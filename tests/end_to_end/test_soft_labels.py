@@ -10,11 +10,11 @@ import pytest
 import torch
 from datasets import Dataset
 
-from domains.shards import PseudoLabels, read_manifest
-from domains.statistics import log_spatial_prior
-from domains.toycity import ToyCity
-from orchestrator.inference import Predictor
-from orchestrator.labelling import COUNTS
+from domains.pseudo.spatial_prior import log_spatial_prior
+from domains.stores.pseudo_labels import PseudoLabels, read_manifest
+from domains.toycity.reader import ToyCity
+from orchestrator.mapreduce.inference import Predictor
+from orchestrator.mapreduce.labelling import COUNTS
 from pipelines.crst import Crst
 
 SIZE = (64, 128)

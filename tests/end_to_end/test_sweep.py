@@ -35,8 +35,8 @@ def test_every_arm_is_run_and_stands_beside_the_published_number(desk, printed):
         ("full", "44.8"),
     ]
     miou = json.loads((folder / "table.json").read_text())["miou"]
-    for arm, ((before, after),) in miou.items():
-        summary = json.loads((folder / f"{arm.replace(' ', '-')}-5" / "summary.json").read_text())
+    for variant, ((before, after),) in miou.items():
+        summary = json.loads((folder / f"{variant.replace(' ', '-')}-5" / "summary.json").read_text())
         assert summary["seed"] == 5
         assert 0 <= before <= 1
         assert 0 <= after <= 1
@@ -55,9 +55,9 @@ def test_source_is_trained_once(desk, printed):
 
 def test_same_sweep_again_carries_out_what_is_missing_alone(desk, words, printed):
     folder = desk.runs / "levels"
-    table, arm = (folder / "table.md").read_text(), digests(folder / "full-5")
+    table, variant = (folder / "table.md").read_text(), digests(folder / "full-5")
     shutil.rmtree(folder / "full-5")
     again = desk.start("structure", *words).ends()
     assert again.count("adapt: done before") == 3
     assert (folder / "table.md").read_text() == table
-    assert digests(folder / "full-5") == arm
+    assert digests(folder / "full-5") == variant

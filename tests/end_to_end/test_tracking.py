@@ -14,8 +14,8 @@ import pytest
 from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from orchestrator.files import read_json, read_lines
-from orchestrator.trackers.follower import numbers
+from orchestrator.base.files import read_json, read_lines
+from orchestrator.trackers.log_tail import numbers
 from tests.conftest import digests
 
 STAGE = "04-adapt-0"

@@ -17,12 +17,13 @@ from ray.train.torch import TorchTrainer
 from rich.console import Console
 from safetensors.torch import load_file
 
-from orchestrator import loop, training
-from orchestrator.config import read_file, read_settings
-from orchestrator.context import Context, open_domains
-from orchestrator.progress import Progress
-from orchestrator.settings import ComputeSettings
-from orchestrator.signs import sign
+from orchestrator.base.progress import Progress
+from orchestrator.cluster.dashboard import dashboard_label
+from orchestrator.contract.config import read_file, read_settings
+from orchestrator.contract.settings import ComputeSettings
+from orchestrator.run.context import Context, open_domains
+from orchestrator.train import loop
+from orchestrator.train import stage as training
 from pipelines.drsl import Drsl
 
 WEIGHTS = ("model/model.safetensors", "networks/mmdl.safetensors")
@@ -90,7 +91,7 @@ def test_processors_join_their_group_only_when_told(connected, tmp_path):
         import accelerate
         from accelerate.state import AcceleratorState
 
-        from orchestrator import loop
+        from orchestrator.train import loop
 
         compute = ComputeSettings(workers=2, precision="fp32")
         loop.Accelerator = lambda **options: accelerate.Accelerator(**{**options, "cpu": False})
@@ -147,10 +148,10 @@ def test_group_that_loses_a_worker_ends_with_the_same_bits(pair, adapt, cluster,
 
 def test_ray_lists_a_stage_that_trains_by_its_name(cluster, connected, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-    with sign("tracked: adapt-0"):
+    with dashboard_label("tracked: adapt-0"):
         assert "tracked: adapt-0" in ray.util.list_named_actors()
-    with sign("tracked: adapt-0"):  # also where the one before is not gone yet
+    with dashboard_label("tracked: adapt-0"):  # also where the one before is not gone yet
         pass
     monkeypatch.delenv("RAY_ADDRESS")
-    with sign("alone: adapt-0"):
+    with dashboard_label("alone: adapt-0"):
         assert "alone: adapt-0" not in ray.util.list_named_actors()

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from domains.labels import SPACES, remap
-from domains.shards import PseudoLabels, verify
-from domains.toycity import ToyCity
+from domains.base.labels import SPACES, remap
+from domains.stores.pseudo_labels import PseudoLabels, verify
+from domains.toycity.reader import ToyCity
 
 
 @pytest.fixture(scope="module")

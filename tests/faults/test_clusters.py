@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from orchestrator.resources import connect
+from orchestrator.cluster.resources import connect
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from models.build import build_segmenter
 from models.settings import SegmenterSettings
 from models.weights import WEIGHTS
-from orchestrator import agreement
+from orchestrator.train import agreement
 from pipelines.source_only import SourceOnly
 from tests.conftest import digests
 

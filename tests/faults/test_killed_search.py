@@ -9,12 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from domains.arrow import sha256_of
+from domains.stores.arrow import sha256_of
 from tests.conftest import SEARCHED_LRS, end
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """All of a finished trial but the log and the curves that every sitting writes anew."""
+    """All of a finished trial but the log and the curves that every session writes anew."""
     sittings = ("log.txt", ".lock", "tensorboard")
     files = (path for path in folder.rglob("*") if path.is_file() and not {*path.parts} & {*sittings})
     return {str(path.relative_to(folder)): sha256_of(path) for path in files}

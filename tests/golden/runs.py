@@ -121,7 +121,7 @@ def words_of(run: Run, folder: Path) -> list[str]:
         run: which one.
         folder: where the runs lie that it reads.
     """
-    from orchestrator.config import flatten
+    from orchestrator.contract.config import flatten
 
     script = importlib.import_module(f"pipelines.{run.pipeline}")
     known = flatten(type(script.PRESETS["toy"]()))

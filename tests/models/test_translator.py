@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.build import build_generator, build_judge
+from models.build import build_generator, build_patchgan
 from models.settings import TranslatorSettings
-from models.translator import Generator, PatchJudge, smallest_side
+from models.translator import Generator, PatchGan, smallest_side
 
 
 def convolutions(network: nn.Module) -> list[tuple[int, int, int]]:
@@ -28,7 +28,7 @@ def test_generator_of_the_paper_has_its_layers():
 
 
 def test_judge_of_the_paper_has_its_layers():
-    assert convolutions(PatchJudge()) == [(64, 4, 2), (128, 4, 2), (256, 4, 2), (512, 4, 1), (1, 4, 1)]
+    assert convolutions(PatchGan()) == [(64, 4, 2), (128, 4, 2), (256, 4, 2), (512, 4, 1), (1, 4, 1)]
 
 
 @pytest.mark.parametrize("size", [(32, 48), (33, 47), (30, 41), (8, 8), (9, 15)])
@@ -55,7 +55,7 @@ def test_no_pixel_moves(size):
 @pytest.mark.parametrize(("layers", "field"), [(1, 16), (2, 34), (3, 70)])
 def test_a_score_sees_a_square_of_the_stated_size(layers, field):
     image = (0.6 + 0.1 * torch.rand(1, 3, 128, 128, dtype=torch.float64)).requires_grad_()
-    score = additive(PatchJudge(2, layers))(image)
+    score = additive(PatchGan(2, layers))(image)
     middle = score.shape[2] // 2
     (gradient,) = torch.autograd.grad(score[0, 0, middle, middle], image)
     rows, columns = gradient[0].abs().sum(0).nonzero().unbind(1)
@@ -78,7 +78,7 @@ def additive(network: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_smallest_side_is_the_smallest_that_works(layers):
     least = smallest_side(0, layers)
-    network = PatchJudge(2, layers)
+    network = PatchGan(2, layers)
     assert network(torch.rand(1, 3, least, least)).shape[2:] == (1, 1)
     with pytest.raises((ValueError, RuntimeError)):
         network(torch.rand(1, 3, least - 1, least - 1))
@@ -86,7 +86,7 @@ def test_smallest_side_is_the_smallest_that_works(layers):
 
 def test_first_weights_are_normal_and_a_function_of_the_seed():
     settings = TranslatorSettings(width=16, blocks=2, judge_width=16)
-    for build in (build_generator, build_judge):
+    for build in (build_generator, build_patchgan):
         one, same, other = (build(settings, seed).state_dict() for seed in (0, 0, 1))
         assert all(torch.equal(one[name], same[name]) for name in one)
         weights = torch.cat([value.flatten() for name, value in one.items() if name.endswith("weight")])

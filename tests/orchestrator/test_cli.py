@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from domains.settings import IsaSettings
+from domains.base.settings import IsaSettings
 from orchestrator import cli
-from orchestrator.config import config_of
-from orchestrator.errors import Interrupted, StageFailed, UserError
-from orchestrator.flags import RunFlags
-from orchestrator.runfolder import RunFolder
+from orchestrator.base.errors import Interrupted, StageFailed, UserError
+from orchestrator.contract.config import config_of
+from orchestrator.contract.flags import RunFlags
+from orchestrator.run.folder import RunFolder
 from pipelines.drsl import PRESETS, Drsl
 
 SCRIPT = Path(__file__).parents[2] / "pipelines" / "drsl.py"

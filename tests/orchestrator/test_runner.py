@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from domains.settings import DomainSettings, PairSettings
-from orchestrator import environment, runner
-from orchestrator.config import config_of
-from orchestrator.context import Context
-from orchestrator.files import read_json
-from orchestrator.progress import Progress
-from orchestrator.runfolder import MODEL, RunFolder
-from orchestrator.stages import Evaluate, Label, Stage, Train
+from domains.base.settings import DomainSettings, PairSettings
+from orchestrator import runner
+from orchestrator.base.files import read_json
+from orchestrator.base.progress import Progress
+from orchestrator.cluster import environment
+from orchestrator.contract.config import config_of
+from orchestrator.contract.stages import Evaluate, Label, Stage, Train
+from orchestrator.run.context import Context
+from orchestrator.run.folder import MODEL, RunFolder
 from pipelines.drsl import PRESETS, Drsl
 
 TOY = dataclasses.replace(

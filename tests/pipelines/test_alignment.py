@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Generator, nn
 
-from domains.batch import Batch, Images, LabelledImages
-from domains.settings import AugmentSettings
+from domains.base.settings import AugmentSettings
+from domains.batches.batch import Batch, Images, LabelledImages
 from losses.adversarial import discriminator_loss, domain_loss
 from losses.entropy import normalised_entropy, self_information
 from losses.segmentation import cross_entropy
 from models.deeplab import upsample
 from models.settings import DiscriminatorSettings, SegmenterSettings
-from orchestrator.method import Sizes
-from orchestrator.stages import TARGET, Evaluate, Panels, Train
+from orchestrator.contract.method import Sizes
+from orchestrator.contract.stages import TARGET, Evaluate, Panels, Train
 from pipelines.adaptsegnet import AdaptSegNet
 from pipelines.advent import AdvEnt
 from pipelines.alignment import Alignment

@@ -9,10 +9,10 @@ import pytest
 from models.published import PUBLISHED
 from models.settings import SegmenterSettings
 from orchestrator import cli
-from orchestrator.config import flatten
-from orchestrator.errors import UserError
-from orchestrator.flags import RunFlags
-from orchestrator.method import Method
+from orchestrator.base.errors import UserError
+from orchestrator.contract.config import flatten
+from orchestrator.contract.flags import RunFlags
+from orchestrator.contract.method import Method
 from pipelines import adaptsegnet, advent, cbst, crst, drsl, minent, oracle, source_only, structure
 from pipelines.adaptsegnet import AdaptSegNet
 from pipelines.benchmarks import BENCHMARKS

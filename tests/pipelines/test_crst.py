@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Generator
 
-from domains.batch import Batch, LabelledImages, PseudoLabelledImages
-from domains.settings import AugmentSettings
+from domains.base.settings import AugmentSettings
+from domains.batches.batch import Batch, LabelledImages, PseudoLabelledImages
 from losses.entropy import kl_to_uniform, negative_entropy
 from losses.segmentation import soft_cross_entropy
 from models.settings import SegmenterSettings
-from orchestrator.method import Sizes
-from orchestrator.stages import Label, Statistics, Train
+from orchestrator.contract.method import Sizes
+from orchestrator.contract.stages import Label, Statistics, Train
 from pipelines.cbst import Cbst
 from pipelines.crst import Crst
 from pipelines.drsl import Drsl, LossSettings

@@ -12,15 +12,15 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from domains.batch import Batch, LabelledImages, PseudoLabelledImages
-from domains.settings import AugmentSettings, IsaSettings
+from domains.base.settings import AugmentSettings, IsaSettings
+from domains.batches.batch import Batch, LabelledImages, PseudoLabelledImages
 from losses.segmentation import cross_entropy
 from models.deeplab import upsample
 from models.segmenter import Prediction, set_train_mode
 from models.settings import MmdlSettings, SegmenterSettings
-from orchestrator.method import Sizes
-from orchestrator.settings import TrainSettings
-from orchestrator.stages import Evaluate, Label, Panels, Stage, Train
+from orchestrator.contract.method import Sizes
+from orchestrator.contract.settings import TrainSettings
+from orchestrator.contract.stages import Evaluate, Label, Panels, Stage, Train
 from pipelines.drsl import PRESETS, Drsl, EmbeddedPoints, LossSettings
 from pipelines.selftraining import PseudoSettings
 

@@ -7,21 +7,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from domains.feed import Feed
-from domains.labels import label_space
+from domains.base.labels import label_space
+from domains.base.samples import Labelled, Unlabelled
+from domains.batches.crop import RandomCrop
+from domains.batches.microbatches import MicroBatches
+from domains.placeholder import write_placeholder
+from domains.pseudo.selection import thresholds
 from domains.registry import open_reader
-from domains.samples import Labelled, Unlabelled
-from domains.selection import thresholds
-from domains.shards import Manifest, PseudoLabelled, PseudoLabels, write_manifest
-from domains.standin import write_stand_in
-from domains.transforms import RandomCrop
+from domains.stores.pseudo_labels import Manifest, PseudoLabelled, PseudoLabels, write_manifest
 from losses.ignore import IGNORE
+from models.placeholder import write_placeholder_weights
 from models.segmenter import set_train_mode
-from models.standin import write_stand_in_weights
 from models.weights import save_model
-from orchestrator.labelling import Counts, Cut, Part, score_part, select_part
-from orchestrator.loop import make_optimiser
-from orchestrator.settings import ViewSettings
+from orchestrator.contract.settings import ViewSettings
+from orchestrator.mapreduce.labelling import Counts, Cut, Part, score_part, select_part
+from orchestrator.train.optim import make_optimiser
 from pipelines.drsl import PRESETS
 
 SPACE = label_space("cityscapes19")
@@ -32,15 +32,15 @@ SPACE = label_space("cityscapes19")
 def test_one_image_is_labelled_and_one_step_of_adaptation_is_taken_at_full_size(tmp_path):
     method = PRESETS["gta5-cityscapes"]()
     # Random weights, their averages tempered: those of a plain random network overflow in half precision.
-    assert write_stand_in_weights(replace(method.model, weights="none"), tmp_path / "weights")
+    assert write_placeholder_weights(replace(method.model, weights="none"), tmp_path / "weights")
     method = replace(method, model=replace(method.model, weights=str(tmp_path / "weights")))
     networks = method.networks(len(SPACE))
     save_model(tmp_path / "model", networks["segmenter"], method.model, {"classes": SPACE.classes}, {})  # type: ignore[arg-type]
 
     # Label half of Cityscapes' size, as the memory of a small machine allows.
     pair = method.pair
-    source = open_reader(write_stand_in(pair.source, tmp_path / "gta5", 1), SPACE, "", 1052, 1914)
-    target = open_reader(write_stand_in(pair.target, tmp_path / "cityscapes", 1), SPACE, "", 512, 1024)
+    source = open_reader(write_placeholder(pair.source, tmp_path / "gta5", 1), SPACE, "", 1052, 1914)
+    target = open_reader(write_placeholder(pair.target, tmp_path / "cityscapes", 1), SPACE, "", 512, 1024)
     images, folder = Unlabelled(target), tmp_path / "labels"
     folder.mkdir()
     part = Part(0, folder, tmp_path / "model", images, [0], len(SPACE), ViewSettings(), "fp32", "random", None)
@@ -59,7 +59,7 @@ def test_one_image_is_labelled_and_one_step_of_adaptation_is_taken_at_full_size(
 
     # One step of DRSL+, an image of each domain, twice as wide as the crop of the preset: the largest of the papers'.
     crop = RandomCrop(replace(method.augment, crop_height=512, crop_width=1024))
-    feed = Feed(Labelled(source), PseudoLabelled(images, labels), crop, (1, 1), (0, "adapt-0"))
+    feed = MicroBatches(Labelled(source), PseudoLabelled(images, labels), crop, (1, 1), (0, "adapt-0"))
     batch = feed[0].to(torch.device("cpu"))
     assert batch.source.image.shape == (1, 3, 512, 1024)
     for network in networks.values():

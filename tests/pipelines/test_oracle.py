@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Generator
 
-from domains.batch import Batch, LabelledImages
-from domains.settings import AugmentSettings
+from domains.base.settings import AugmentSettings
+from domains.batches.batch import Batch, LabelledImages
 from losses.segmentation import cross_entropy
 from models.deeplab import upsample
 from models.settings import SegmenterSettings
-from orchestrator.method import Sizes
-from orchestrator.stages import Train
+from orchestrator.contract.method import Sizes
+from orchestrator.contract.stages import Train
 from pipelines.oracle import PRESETS, Oracle
 from pipelines.presets import SETTINGS
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import flatten
-from orchestrator.fingerprint import fingerprints_of
-from orchestrator.method import Method, Sizes
-from orchestrator.stages import Train
+from orchestrator.contract.config import flatten
+from orchestrator.contract.method import Method, Sizes
+from orchestrator.contract.stages import Train
+from orchestrator.run.fingerprint import fingerprints_of
 from pipelines import adaptsegnet, advent, cbst, crst, drsl, minent, oracle, presets, source_only, structure, translate
 from pipelines.drsl import LossSettings
 from pipelines.presets import SETTINGS, Setting

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.config import flatten
-from orchestrator.method import Method
-from orchestrator.settings import TrainSettings
+from orchestrator.contract.config import flatten
+from orchestrator.contract.method import Method
+from orchestrator.contract.settings import TrainSettings
 from pipelines.adaptsegnet import AdaptSegNet
 from pipelines.advent import AdvEnt
 from pipelines.cbst import Cbst

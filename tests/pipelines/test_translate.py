@@ -9,13 +9,13 @@ import torch
 from torch import Generator, nn
 from torch.nn import functional as F
 
-from domains.batch import Batch, Images, LabelledImages
-from domains.settings import AugmentSettings, DomainSettings, PairSettings
+from domains.base.settings import AugmentSettings, DomainSettings, PairSettings
+from domains.batches.batch import Batch, Images, LabelledImages
 from models.settings import TranslatorSettings
-from orchestrator.loop import make_optimiser, make_schedule
-from orchestrator.method import Sizes
-from orchestrator.settings import OptimiserSettings
-from orchestrator.stages import TARGET, Panels, Train, Translation
+from orchestrator.contract.method import Sizes
+from orchestrator.contract.settings import OptimiserSettings
+from orchestrator.contract.stages import TARGET, Panels, Train, Translation
+from orchestrator.train.optim import make_optimiser, make_schedule
 from pipelines.translate import GENERATORS, JUDGES, POOLS, PRESETS, Translate
 
 SIZE = (32, 48)

@@ -1,0 +1,1 @@
+"""Archives unpacked within limits, beside their target, and then moved into it."""

@@ -1,0 +1,1 @@
+"""What every room stands on: settings, label spaces, samples, errors."""

@@ -1,0 +1,1 @@
+"""Public data sets: one a file, its tree on disk and the encoding of its labels."""

@@ -1,0 +1,1 @@
+"""Numbers of predictions: IoU, class rules, the score without labels, colours."""

@@ -1,0 +1,1 @@
+"""Files to samples: images, encodings of labels, folders, readers around readers."""

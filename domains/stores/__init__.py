@@ -1,0 +1,1 @@
+"""Arrow shards: pseudo-labels, scores, translations and whole domains, each checked by digest."""

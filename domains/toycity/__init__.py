@@ -1,0 +1,1 @@
+"""A drawn city with labels: a domain that needs no download."""

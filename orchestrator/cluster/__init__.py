@@ -1,0 +1,1 @@
+"""Ray's side of a run: resources, sessions, shared storage, and what dead processes leave behind."""

@@ -1,0 +1,1 @@
+"""Stages made of tasks: labelling, evaluation, statistics, translation, pictures."""

@@ -1,0 +1,1 @@
+"""A table of a paper made again: its variants over seeds, the cells, the chart, the page."""

@@ -1,0 +1,1 @@
+"""One run: its folder, what its stages share, their fingerprints, and the runs beside it."""

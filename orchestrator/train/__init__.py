@@ -1,0 +1,1 @@
+"""Training stages: a group of workers, the one loop, checkpoints."""

@@ -1,0 +1,1 @@
+"""A search over settings: Ray Tune, its trials, and what came of them."""
