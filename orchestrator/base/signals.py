@@ -24,6 +24,9 @@ allow 30."""
 CLEANING_S = 15.0
 """Seconds in which a command that cleans up after itself is not disturbed by further signals."""
 
+IMPORTING_S = 0.05
+"""Seconds until a signal that came amid an import is looked at again."""
+
 
 class Stopped(KeyboardInterrupt):
     """A signal asked this command to end. Like Ctrl-C it is no `Exception`, so libraries let it pass.
@@ -49,9 +52,7 @@ class Note:
         """The first signal came: answer it. Whoever sent another one than Ctrl-C does not wait for ever."""
         self.number = number
         if number != signal.SIGINT:
-            self._timer = threading.Timer(self._grace_s, os.kill, (os.getpid(), number))
-            self._timer.daemon = True
-            self._timer.start()
+            self._timer = _send_later(number, self._grace_s)
         self._answer()
 
     def close(self) -> None:
@@ -72,6 +73,9 @@ class _Listener:
         if number == signal.SIGHUP:
             _let_go_of_terminal()
         if time.monotonic() - self.cleaning_since < CLEANING_S:
+            return
+        if _importing(frame):  # cut off there, it may leave a module half made and a lock held for ever
+            _send_later(number, IMPORTING_S)
             return
         if self.notes and self.notes[-1].number is None:
             self.notes[-1].write(number)
@@ -143,6 +147,23 @@ def held_back() -> Iterator[None]:
 def cleaning_up() -> None:
     """Called before a command cleans up after itself: a signal that came now would leave things behind."""
     _listener.cleaning_since = time.monotonic()
+
+
+def _send_later(number: int, delay_s: float) -> threading.Timer:
+    """Send this process a signal after some time; returns what can call it off."""
+    timer = threading.Timer(delay_s, os.kill, (os.getpid(), number))
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported in what a signal interrupts."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _let_go_of_terminal() -> None:

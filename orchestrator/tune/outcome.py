@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.base.files import read_json
 from orchestrator.tune.trial import OBJECTIVE, REPORT, reports_of
 
 if TYPE_CHECKING:
     from ray.tune import Result
+
+PARAMETERS = "params.json"
+"""In Ray Tune's folder of a trial: what it varies."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +36,23 @@ class Outcome:
     """(number, objective) of each of its reports."""
 
     @classmethod
-    def of(cls, result: Result, folder: Path) -> Outcome:
-        """The outcome of one of Ray Tune's results."""
+    def of(cls, result: Result, run_folder: Callable[[dict[str, Any]], Path]) -> Outcome:
+        """The outcome of one of Ray Tune's results.
+
+        Args:
+            result: of a trial, which may have failed before it reported.
+            run_folder: the run folder of a trial by what it varies.
+        """
         metrics = result.metrics or {}
+        # What a trial varies comes back with its reports; of one without any, Tune has it in a file alone.
+        config = dict(result.config or read_json(Path(result.path) / PARAMETERS))
+        folder = run_folder(config)
         state = "failed" if result.error else "finished" if metrics.get("finished") else "stopped early"
         lines = str(result.error).strip().splitlines() if result.error else [""]
         objective, reports = metrics.get(OBJECTIVE, math.nan), metrics.get(REPORT, 0)
         return cls(
             name=folder.name,
-            config=dict(result.config or {}),
+            config=config,
             objective=objective,
             reports=reports,
             state=state,

@@ -82,7 +82,7 @@ def carry_out(
             results = _tuner(plan, space, flags, at_once).fit()
     if note.number:
         raise Interrupted(note.number)
-    outcomes = [Outcome.of(result, plan.run_folder(result.config or {})) for result in results]
+    outcomes = [Outcome.of(result, plan.run_folder) for result in results]
     return write_trials(outcomes, plan, space)
 
 

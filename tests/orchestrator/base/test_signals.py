@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import time
@@ -51,10 +52,14 @@ def test_grace_ends_what_a_machine_asked_to_end_and_not_what_a_person_did():
     with noted(lambda: None, 0.01):
         send(signal.SIGINT)
         time.sleep(0.2)
-    with noted(lambda: None, 0.01):
-        send(signal.SIGTERM)
-        with pytest.raises(Stopped) as stopped:
+
+    def saves_too_long() -> None:
+        with noted(lambda: None, 0.01):
+            send(signal.SIGTERM)
             time.sleep(FOREVER_S)
+
+    with pytest.raises(Stopped) as stopped:
+        saves_too_long()
     assert stopped.value.number == signal.SIGTERM
 
 
@@ -98,6 +103,17 @@ def test_what_cleans_up_is_not_disturbed_unless_it_takes_too_long(monkeypatch):
     monkeypatch.setattr(signals, "CLEANING_S", 0.0)
     with pytest.raises(Stopped):
         send()
+
+
+def test_signal_amid_an_import_waits_until_it_is_done(tmp_path, monkeypatch):
+    (tmp_path / "slow_module.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(0.2)\nDONE = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("slow_module")
+    assert module.DONE
+    with pytest.raises(Stopped):
+        time.sleep(FOREVER_S)
 
 
 def test_signal_that_the_shell_had_ignored_stays_so():

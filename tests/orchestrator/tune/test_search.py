@@ -7,12 +7,14 @@ import json
 import math
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from orchestrator import cli
 from orchestrator.base.errors import Interrupted
+from orchestrator.base.files import write_json
 from orchestrator.contract.config import read_settings
 from orchestrator.contract.method import Sizes
 from orchestrator.contract.settings import ComputeSettings
@@ -188,3 +190,17 @@ def test_a_search_of_which_nothing_came_has_a_page_without_charts(tmp_path):
     write_trials(TRIALS[3:4], plan(tmp_path, "validation"), SPACE)
     assert "<svg" not in (tmp_path / "table.html").read_text()
     assert not (tmp_path / "best.yaml").exists()
+
+
+def test_trial_that_failed_before_any_report_is_told_with_what_it_varied(tmp_path):
+    plan = Plan(drsl.PRESETS["toy"](), tmp_path, (), "validation")
+    write_json(tmp_path / "tune" / "x" / "params.json", {"adapt.lr": 0.5})
+    result = SimpleNamespace(
+        metrics={}, config=None, error=RuntimeError("lost\nits process died"), path=tmp_path / "tune" / "x"
+    )
+    outcome = Outcome.of(result, plan.run_folder)  # type: ignore[arg-type]
+    assert outcome.config == {"adapt.lr": 0.5}
+    assert outcome.name == plan.run_folder({"adapt.lr": 0.5}).name
+    assert (outcome.state, outcome.error, outcome.reports) == ("failed", "its process died", 0)
+    write_trials([outcome], plan, SPACE)
+    assert "0.5 |" in (tmp_path / "table.md").read_text()
