@@ -32,7 +32,7 @@ from tests import one_process
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
-WHOLE_RUNS = ("cluster", "end_to_end", "faults")
+WHOLE_RUNS = [ROOT / "tests" / name for name in ("cluster", "end_to_end", "faults")]
 PATIENCE_S = 500
 """Until something is given up that a busy machine merely delays."""
 
@@ -83,8 +83,15 @@ TINY = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Unit tests first: what fails in one of them explains what fails in a whole run."""
-    items.sort(key=lambda item: item.path.parent.name in WHOLE_RUNS)
+    """Unit tests first: what fails in one of them explains what fails in a whole run. Whole runs start Ray."""
+
+    def whole(item: pytest.Item) -> bool:
+        return item.path.parent in WHOLE_RUNS
+
+    items.sort(key=whole)
+    for item in filter(whole, items):
+        if not item.get_closest_marker("without_ray"):
+            item.add_marker("ray")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -15,6 +15,8 @@ from ray.train.v2._internal.constants import ENV_VARS_TO_PROPAGATE
 
 from tests.cluster.cluster_file import PROVIDERS, ROOT, blocks, text, variant
 
+pytestmark = pytest.mark.without_ray
+
 PACKAGES = ("losses", "models", "domains", "orchestrator", "pipelines")
 CLOUDS = tuple(name for name in PROVIDERS if name != "local")
 

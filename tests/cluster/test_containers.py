@@ -15,6 +15,8 @@ import yaml
 
 from tests.cluster.cluster_file import ROOT
 
+pytestmark = pytest.mark.without_ray
+
 DEPLOY = ROOT / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 PINS = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").split())

@@ -15,6 +15,8 @@ from orchestrator.run.folder import DONE
 from pipelines.crst import Crst
 from tests.conftest import digests
 
+pytestmark = pytest.mark.without_ray
+
 
 @pytest.fixture(scope="module")
 def words(tiny) -> list[str]:

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.without_ray
+
 
 @pytest.fixture(scope="module")
 def oracle(desk, tiny):

@@ -21,6 +21,8 @@ from orchestrator.train import agreement
 from pipelines.source_only import SourceOnly
 from tests.conftest import digests
 
+pytestmark = pytest.mark.without_ray
+
 STEPS = 9
 SETTINGS = {"source.steps": STEPS, "source.checkpoint_every": 2, "source.log_every": 5, "panels": 0}
 
