@@ -105,11 +105,11 @@ def _run(method: type[Method], presets: Presets, words: list[str]) -> None:
 
         settings = taken_up(home, settings, flags.allow_change)
         session.progress.say(f"{settings.title}: {folder}")
-        session.connect()
+        session.connect(settings.compute)
         from orchestrator import runner
-        from orchestrator.cluster.shared_storage import require_shared
+        from orchestrator.cluster.backend import backend_of
 
-        require_shared(folder)
+        backend_of(settings.compute).require_shared(folder)
         reuse = [*home.earlier(), *_reused(flags)]
         report = runner.run(settings, home, session.progress, reuse, track=chosen(flags.track), grace_s=flags.grace)
         show_summary(read_json(folder / "summary.json"), session.progress)
@@ -160,12 +160,12 @@ def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
         raise UserError("A sweep compares numbers: it needs an evaluation domain (--pair.evaluation.kind).")
     folder = run_folder(flags, first, f"{method.name}-{first.preset or 'custom'}-{name}")
     with open_session(flags.verbose) as session:
-        from orchestrator.cluster.shared_storage import require_shared
+        from orchestrator.cluster.backend import backend_of
         from orchestrator.reproduce.run import carry_out
         from orchestrator.trackers.tracking import chosen
 
-        session.connect()
-        require_shared(folder)
+        session.connect(first.compute)
+        backend_of(first.compute).require_shared(folder)
         print(
             carry_out(
                 table,
@@ -200,6 +200,8 @@ def read_search(
     for dimension in space:
         for value in dimension.extremes:
             _settings(method, presets, flags, {**given, dimension.setting: value}, [])
+    if base.compute.backend != "ray":
+        raise UserError("A search runs its trials by Ray Tune: leave --compute.backend out, or name ray.")
     if flags.objective == "miou" and base.pair.evaluation.kind == "none":
         raise UserError("--objective miou needs an evaluation domain (--pair.evaluation.kind).")
     if flags.objective == "validation" and not base.validation.times:
@@ -214,7 +216,7 @@ def _search(method: type[Method], presets: Presets, words: list[str]) -> None:
         from orchestrator.cluster.shared_storage import require_shared
         from orchestrator.tune.search import carry_out
 
-        session.connect()
+        session.connect(base.compute)
         require_shared(folder)
         best, *_ = carry_out(base, space, flags, home, session.progress, _reused(flags))
         session.progress.say(f"{(folder / 'table.md').read_text()}\nbest: {folder / best.name}")

@@ -15,7 +15,8 @@ from orchestrator.base.files import copy_folder, read_json, remove, write_json
 from orchestrator.base.progress import Progress
 from orchestrator.base.signals import GRACE_S
 from orchestrator.cluster import environment
-from orchestrator.cluster.resources import PATIENCE_S, resolve
+from orchestrator.cluster.backend import backend_of
+from orchestrator.cluster.resources import PATIENCE_S
 from orchestrator.contract.config import config_of
 from orchestrator.contract.method import Method, Sizes
 from orchestrator.contract.stages import Evaluate, Label, Panels, Stage, Statistics, Train, Translation, representatives
@@ -73,7 +74,7 @@ def run(
     """
     # Beside other runs it waits until they are done; alone, a cluster that stays busy is worth a word.
     patience = math.inf if peers else PATIENCE_S
-    method = dataclasses.replace(method, compute=resolve(method.compute, patience))
+    method = dataclasses.replace(method, compute=backend_of(method.compute).resolve(method.compute, patience))
     home.adopt_config(config_of(method))
     _note_environment(home, progress)
     domains = open_domains(method)

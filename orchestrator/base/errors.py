@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+from domains.base.errors import DataError
+
 
 class UserError(ValueError):
     """A mistake in the input. Shown as it is, without a traceback; the command exits with code 2.
@@ -21,6 +23,14 @@ class UserError(ValueError):
 
 class StageFailed(RuntimeError):
     """A stage could not finish; what it had done is kept. The command exits with code 1."""
+
+
+class Lost(Exception):
+    """A group of workers ended for its `__cause__`, which need not come again, such as a lost machine."""
+
+
+class TooLate(Lost):
+    """The workers of a group did not come in the time that they are waited for."""
 
 
 class Interrupted(Exception):
@@ -41,3 +51,10 @@ class Abandoned(Exception):
     def __init__(self, message: str, code: int) -> None:
         self.code = code
         super().__init__(message)
+
+
+def failure(name: str, cause: BaseException) -> UserError | StageFailed:
+    """How a stage, or its tasks, fail for what went wrong in them."""
+    if isinstance(cause, DataError):
+        return UserError(str(cause))
+    return StageFailed(f"{name}: {type(cause).__name__}: {cause}")

@@ -118,6 +118,13 @@ def resolve(compute: ComputeSettings, patience_s: float = PATIENCE_S) -> Compute
 
     total = ray.cluster_resources()
     cores, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
+    resolved = filled_in(compute, cores, gpus)
+    _wait_for({"CPU": resolved.cpus_per_worker, "GPU": resolved.gpus_per_worker}, total, patience_s)
+    return resolved
+
+
+def filled_in(compute: ComputeSettings, cores: float, gpus: float) -> ComputeSettings:
+    """Fill in zeros and "auto" for a machine, or machines, with so many cores and GPUs."""
     workers = compute.workers or (int(gpus) if gpus else 1)
     gpus_per_worker = compute.gpus_per_worker or (1.0 if gpus else 0.0)
     there = max(1, min(workers, int(gpus / gpus_per_worker))) if gpus else workers
@@ -125,7 +132,7 @@ def resolve(compute: ComputeSettings, patience_s: float = PATIENCE_S) -> Compute
     # threads of one step wait for each other so long that the step takes several times what one thread needs.
     cpus_per_worker = compute.cpus_per_worker or (max(1.0, min(8.0, cores // there)) if gpus else 1.0)
     tasks = compute.tasks or int(gpus or cores)
-    resolved = dataclasses.replace(
+    return dataclasses.replace(
         compute,
         workers=workers,
         cpus_per_worker=cpus_per_worker,
@@ -133,8 +140,6 @@ def resolve(compute: ComputeSettings, patience_s: float = PATIENCE_S) -> Compute
         tasks=max(1, tasks),
         precision=fast_precision() if compute.precision == "auto" else compute.precision,
     )
-    _wait_for({"CPU": cpus_per_worker, "GPU": gpus_per_worker}, total, patience_s)
-    return resolved
 
 
 def cores_alone() -> ComputeSettings:

@@ -15,6 +15,7 @@ from orchestrator.base.signals import cleaning_up, listen
 
 if TYPE_CHECKING:
     from orchestrator.base.progress import Progress
+    from orchestrator.contract.settings import BackendSettings
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Session:
     """A console, and Ray from the moment that it is wanted."""
 
     progress: Progress
-    connect: Callable[[], None]
-    """Start or join Ray: called when everything that can be checked without it has been."""
+    connect: Callable[[BackendSettings], None]
+    """Start or join Ray where that computes: called when everything that can be checked without it has been."""
 
 
 @contextlib.contextmanager
@@ -48,7 +49,9 @@ def _session(scratch: Path, verbose: bool) -> Iterator[Session]:
 
         progress = Progress()
 
-        def connect() -> None:
+        def connect(compute: BackendSettings) -> None:
+            if compute.backend == "local":
+                return
             from orchestrator.cluster.resources import connect
 
             if overridden:

@@ -139,8 +139,10 @@ def flatten(cls: type, prefix: str = "") -> dict[str, Any]:
 
 
 def config_of(method: Method) -> dict[str, Any]:
-    """A method's settings as plain data, for config.yaml."""
-    return {"method": method.name, **_plain(dataclasses.asdict(method))}
+    """What a run is decided by: a method's settings as plain data, for config.yaml; who computes is not part of it."""
+    config = {"method": method.name, **_plain(dataclasses.asdict(method))}
+    del config["compute"]["backend"]
+    return config
 
 
 def _tree(flags: Mapping[str, Any], base: object | None) -> dict[str, Any]:

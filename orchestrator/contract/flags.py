@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt
 
 from domains.base.settings import DomainKind, DomainSettings
 from orchestrator.base.signals import GRACE_S
-from orchestrator.contract.settings import Precision, ProtocolSettings, ViewSettings
+from orchestrator.contract.settings import BackendSettings, Precision, ProtocolSettings, ViewSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,7 @@ class ModelFlags:
     """Height and width that images are resized to before prediction; empty: as the model was evaluated."""
     precision: Precision = "auto"
     """Arithmetic of the network; auto: bf16 where the hardware multiplies it faster, else fp32."""
+    compute: BackendSettings = field(default_factory=BackendSettings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,3 +165,4 @@ class PrepareFlags(DomainSettings):
     """Quality of the JPEGs, 1 to 100."""
     out: str = ""
     """File to write; empty: prepared.json in the folder of --shards, or else in the working folder."""
+    compute: BackendSettings = field(default_factory=BackendSettings)

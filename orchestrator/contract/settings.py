@@ -12,7 +12,16 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComputeSettings:
+class BackendSettings:
+    """Who computes; a matter of the command and not of the run, which may go on with another."""
+
+    backend: Literal["ray", "local"] = "ray"
+    """ray: Ray, on this machine or on a cluster; local: this process alone, which starts in seconds: one training
+    worker, one task after the other, and the same numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeSettings(BackendSettings):
     """Where the work runs. Zeros and "auto" are filled in from what the machine or cluster has."""
 
     workers: Annotated[int, Ge(0)] = 0

@@ -17,7 +17,7 @@ from orchestrator import runner
 from orchestrator.base.errors import UserError
 from orchestrator.base.progress import Bar, Progress
 from orchestrator.base.scratch import scratch_folder, temporary
-from orchestrator.cluster.resources import resolve
+from orchestrator.cluster.backend import backend_of
 from orchestrator.cluster.session import Session
 from orchestrator.contract.method import Method
 from orchestrator.dryrun.plan import Plan, duration, show_estimates, show_plan
@@ -62,8 +62,8 @@ def dry_run(settings: Method, problems: list[str], folder: Path, session: Sessio
     if problems:
         raise UserError("The settings cannot be used:", *problems)
     progress.say(f"{settings.title}, {settings.preset or 'settings of your own'}: a dry run, nothing of it is kept")
-    session.connect()
-    settings = dataclasses.replace(settings, compute=resolve(settings.compute))
+    session.connect(settings.compute)
+    settings = dataclasses.replace(settings, compute=backend_of(settings.compute).resolve(settings.compute))
     plan = Plan.of(settings, smoke_run)
     show_plan(plan, smoke_run, progress)
     progress.say(f"\nRehearsal: {STEPS} steps of each kind of training, one image of labelling and evaluation")

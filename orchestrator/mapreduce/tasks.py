@@ -1,4 +1,4 @@
-"""Parallel Ray tasks over a list of work items, with a bounded number in flight and results in order."""
+"""Tasks over a list of work items, by whoever computes (`orchestrator.cluster.backend`), and results in order."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
-from domains.base.errors import DataError
 from domains.stores.arrow import intact_digest
-from orchestrator.base.errors import StageFailed, UserError
+from orchestrator.base.errors import StageFailed
+from orchestrator.cluster.backend import backend_of
 from orchestrator.contract.settings import ComputeSettings
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-RETRIES = 3
-"""Times a task is run again after its process died or storage failed."""
 
 
 def run_tasks(
@@ -26,13 +23,13 @@ def run_tasks(
     name: str,
     on_result: Callable[[int, Result], None] = lambda _index, _result: None,
 ) -> list[Result]:
-    """Apply a function to every item in Ray tasks.
+    """Apply a function to every item, in tasks.
 
     Args:
         function: top-level function of an installed module; must be safe to run again after a crash.
         items: one a task.
         compute: how many at a time, and with what.
-        name: shown for these tasks in Ray's dashboard.
+        name: shown for these tasks where there is a place to show it.
         on_result: called in this process as results arrive.
 
     Returns:
@@ -40,35 +37,12 @@ def run_tasks(
 
     Raises:
         UserError: a task met data that cannot be used.
-        StageFailed: a task failed more than `RETRIES` times.
+        StageFailed: a task failed, also when it was run again.
     """
-    import ray
-    from ray.exceptions import RayError, RayTaskError
-
-    gpus = min(1.0, compute.workers * compute.gpus_per_worker / compute.tasks)
-    options: dict[str, Any] = {"num_gpus": gpus, "max_retries": RETRIES, "retry_exceptions": [OSError]}
-    # By the cluster's free resources, also where a trial of a search, which holds next to none, starts them.
-    options["scheduling_strategy"] = "DEFAULT"
-    remote = ray.remote(num_cpus=1, **options)(function)
     results: list[Any] = [None] * len(items)
-    waiting = list(enumerate(items))[::-1]
-    running: dict[Any, int] = {}
-    while waiting or running:
-        while waiting and len(running) < compute.tasks:
-            index, item = waiting.pop()
-            running[remote.options(name=name).remote(item)] = index
-        done, _ = ray.wait(list(running))
-        for reference in done:
-            index = running.pop(reference)
-            try:
-                results[index] = ray.get(reference)
-            except RayTaskError as error:
-                if isinstance(error.cause, DataError):
-                    raise UserError(str(error.cause)) from error
-                raise StageFailed(f"{name}: {type(error.cause).__name__}: {error.cause}") from error
-            except RayError as error:
-                raise StageFailed(f"{name}: {error}") from error
-            on_result(index, results[index])
+    for index, result in backend_of(compute).run_tasks(function, items, compute, name):
+        results[index] = result
+        on_result(index, result)
     return results
 
 

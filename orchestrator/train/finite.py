@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from orchestrator.base.errors import StageFailed
 
-class Diverged(RuntimeError):
+
+class Diverged(StageFailed):
     """A loss, a term or a gradient is NaN or infinite."""
 
 

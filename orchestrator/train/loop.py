@@ -1,4 +1,4 @@
-"""The training loop: the only one in the project, run by every worker of a Ray Train group.
+"""The training loop: the only one in the project, run by every worker of a group.
 
 It knows no method. A step of the method yields (network names, loss, terms); the loop does backward, clipping,
 optimiser steps, logging, checkpoints and resuming between the yields.
@@ -6,6 +6,7 @@ optimiser steps, logging, checkpoints and resuming between the yields.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import math
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import ray.train
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, gather_object
@@ -28,6 +28,7 @@ from domains.metrics.transfer_score import transfer_score
 from models.segmenter import Segmenter, set_train_mode
 from models.weights import WEIGHTS, load_tensors, save_model
 from orchestrator.base.files import append, read_json, read_lines, write_json, write_tensors, write_text
+from orchestrator.cluster.backend import backend_of
 from orchestrator.contract.method import Method
 from orchestrator.contract.settings import ComputeSettings
 from orchestrator.contract.stages import Train
@@ -75,12 +76,14 @@ class TrainJob:
 
 
 def train_worker(config: dict[str, TrainJob]) -> None:
-    """Entry point of a Ray Train worker."""
-    Loop(config["job"]).run()
+    """Entry point of a worker. Its lock on the stage goes with its process, or here where that goes on."""
+    loop = Loop(config["job"])
+    with loop._writer or contextlib.nullcontext():
+        loop.run()
 
 
 def make_accelerator(compute: ComputeSettings) -> Accelerator:
-    """Accelerate over Ray's process group.
+    """Accelerate over the group's processes.
 
     On CPU, Accelerate joins the group only when told `cpu=True`; otherwise every worker silently trains alone. The
     check keeps that, and any other cause of the same, from going unnoticed.
@@ -91,7 +94,7 @@ def make_accelerator(compute: ComputeSettings) -> Accelerator:
         gradient_accumulation_steps=compute.accumulation,
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
     )
-    world = ray.train.get_context().get_world_size()
+    world = backend_of(compute).world_size()
     if accelerator.num_processes != world:
         raise RuntimeError(f"{world} workers were started but only {accelerator.num_processes} would train together")
     return accelerator
@@ -130,7 +133,7 @@ class Loop:
         self.watch = Watch(self.accelerator.device, self._diverged)
         self.agreement = Agreement(self.accelerator)
         self._source_counts: Tensor | None = None
-        self._notice: ray.train.PreemptionInfo | None = None
+        self._notice: object = None
 
     def run(self) -> None:
         """Train from the newest verified checkpoint to the last step, then write what the stage hands on."""
@@ -205,9 +208,9 @@ class Loop:
     def _node_ends(self) -> bool:
         """Whether a node of the group has announced its end, since this was last asked of all workers.
 
-        They agree on it by way of Ray, which takes milliseconds (1.5, with two workers 5): not at every step.
+        On Ray they agree on it by way of the cluster, which takes milliseconds: not at every step.
         """
-        known, self._notice = self._notice, ray.train.get_preemption_info()
+        known, self._notice = self._notice, backend_of(self.job.method.compute).notice()
         return self._notice not in (known, None)
 
     def _validate(self, validation: Validation) -> float:

@@ -8,8 +8,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from orchestrator.base.errors import StageFailed
 
-class Parted(RuntimeError):
+
+class Parted(StageFailed):
     """The workers of a group no longer hold the same weights."""
 
 

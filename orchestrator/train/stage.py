@@ -10,18 +10,17 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from domains.base.errors import DataError
 from domains.base.samples import Unlabelled
 from domains.batches.crop import RandomCrop
 from domains.batches.microbatches import MicroBatches, Mining
 from domains.registry import open_translated
 from domains.stores.pseudo_labels import Manifest, PseudoLabelled, PseudoLabels
 from models.pretrained import pretrained_record
-from orchestrator.base.errors import Interrupted, StageFailed, UserError
+from orchestrator.base.errors import Interrupted, Lost, TooLate, UserError, failure
 from orchestrator.base.files import read_json, read_lines
 from orchestrator.base.signals import Note, noted
-from orchestrator.cluster.dashboard import dashboard_label
-from orchestrator.cluster.elastic import fitting, micro_batches
+from orchestrator.cluster.backend import backend_of
+from orchestrator.cluster.elastic import micro_batches
 from orchestrator.cluster.resources import PATIENCE_S
 from orchestrator.contract.method import Sizes
 from orchestrator.contract.settings import ComputeSettings
@@ -30,7 +29,6 @@ from orchestrator.run.context import Context, protocol
 from orchestrator.run.folder import CHECKPOINTS, DONE
 from orchestrator.train import checkpoints, loop
 from orchestrator.train.validation import METRIC, Validation
-from orchestrator.train.worker_group import FINAL, came_too_late, innermost, train
 
 POLL_S = 0.2
 
@@ -51,9 +49,10 @@ def run(stage: Train, context: Context) -> dict[str, Any]:
     stop.unlink(missing_ok=True)
     attempts = Attempts(job, context)
     try:
-        # Ray Train takes over Ctrl-C in the main thread and would drop the step in hand.
+        # In a thread of its own: Ray Train takes over Ctrl-C in the main thread and would drop the step in hand.
         attempts.start()
-        with dashboard_label(f"{context.run.name}: {stage.name}"), noted(stop.touch, context.grace_s) as note:
+        label = backend_of(context.method.compute).label(f"{context.run.name}: {stage.name}")
+        with label, noted(stop.touch, context.grace_s) as note:
             _follow(attempts, note, job.steps, stage, context)
     finally:
         attempts.abandoned.set()
@@ -61,12 +60,10 @@ def run(stage: Train, context: Context) -> dict[str, Any]:
     if note.number or (context.peers and context.peers.stop.is_set()):
         raise Interrupted(note.number or signal.SIGINT)
     if attempts.error:
-        cause = innermost(attempts.error)
+        cause = (isinstance(attempts.error, Lost) and attempts.error.__cause__) or attempts.error
         if isinstance(cause, UserError):
             raise cause
-        if isinstance(cause, DataError):
-            raise UserError(str(cause)) from attempts.error
-        raise StageFailed(f"{stage.name}: {type(cause).__name__}: {cause}") from attempts.error
+        raise failure(stage.name, cause) from attempts.error
     return {
         "steps": job.steps,
         "workers": read_json(folder / loop.WORKERS),
@@ -188,6 +185,7 @@ class Attempts(threading.Thread):
     def run(self) -> None:
         """Try until it is done, is not worth another try, or nobody waits for it."""
         asked = self._job.method.compute
+        backend = backend_of(asked)
         # Beside other runs it waits until they are done; alone, it takes the workers that are there.
         patience, failures, most = math.inf if self._context.peers else PATIENCE_S, 0, asked.workers
         group: ComputeSettings | None = None
@@ -195,19 +193,26 @@ class Attempts(threading.Thread):
             self.error = None
             try:
                 if group is None:
-                    group = fitting(asked, most, patience)
+                    group = backend.fitting(asked, most, patience)
                     _say(self._job.stage.name, group, asked, self._context)
-                train(dataclasses.replace(self._job, method=dataclasses.replace(self._job.method, compute=group)))
+                self._train(group)
                 break
-            except BaseException as error:  # handed to the main thread, which raises it
+            except Lost as error:
                 self.error = error
-                if group is None or isinstance(innermost(error), FINAL):
-                    break
-                if came_too_late(error) and group.workers > 1:
+                if isinstance(error, TooLate) and group and group.workers > 1:
                     group, most = None, group.workers - 1
                 else:
                     failures += 1
+            except BaseException as error:  # handed to the main thread, which raises it
+                self.error = error
+                break
         self.ended.set()
+
+    def _train(self, group: ComputeSettings) -> None:
+        method = dataclasses.replace(self._job.method, compute=group)
+        job = dataclasses.replace(self._job, method=method)
+        name, records = f"{self._context.run.name}-{job.stage.name}", job.folder / CHECKPOINTS / ".ray"
+        backend_of(group).train(loop.train_worker, {"job": job}, group, name, records)
 
     def _unwanted(self) -> bool:
         return self.abandoned.is_set() or (self._job.folder / loop.STOP).exists()

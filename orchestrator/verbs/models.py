@@ -23,7 +23,7 @@ from losses.ignore import IGNORE
 from models.weights import load_model
 from orchestrator.base.errors import UserError
 from orchestrator.base.files import write_json
-from orchestrator.cluster.resources import resolve
+from orchestrator.cluster.backend import backend_of
 from orchestrator.contract.settings import ComputeSettings, ViewSettings
 from orchestrator.mapreduce.evaluation import evaluation_content, evaluation_result, measure
 from orchestrator.mapreduce.inference import Predictor
@@ -32,7 +32,7 @@ from orchestrator.run.protocol import stamp
 
 if TYPE_CHECKING:
     from orchestrator.cluster.session import Session
-    from orchestrator.contract.flags import EvaluateFlags, LabelFlags
+    from orchestrator.contract.flags import EvaluateFlags, LabelFlags, ModelFlags
 
 
 def evaluate(flags: EvaluateFlags, session: Session) -> None:
@@ -49,8 +49,8 @@ def evaluate(flags: EvaluateFlags, session: Session) -> None:
     images, labels = Path(flags.images).absolute(), Path(flags.labels).absolute()
     reader = FolderReader(images, labels, label_space(flags.label_space))
     domain = Labelled(Mapped(ResizedImages(reader, *_size(flags.size, config)), space))
-    session.connect()
-    compute, progress = resolve(ComputeSettings(precision=flags.precision)), session.progress
+    session.connect(flags.compute)
+    compute, progress = _resolved(flags), session.progress
     confusion = measure(Path(flags.model), domain, space, compute, "evaluate", progress, flags.views)
     result = evaluation_result(confusion, space, flags)
     height, width = domain.sample(0).image.shape[1:]
@@ -96,8 +96,8 @@ def label(flags: LabelFlags, session: Session) -> None:
     refuse_links(Path(flags.out))
     images = Unlabelled(FolderReader(Path(flags.images).absolute(), None, space))
     height, width = _size(flags.size, config)
-    session.connect()
-    compute, progress = resolve(ComputeSettings(precision=flags.precision)), session.progress
+    session.connect(flags.compute)
+    compute, progress = _resolved(flags), session.progress
     parts = [
         Part(
             number=number,
@@ -168,6 +168,11 @@ def open_model(folder: str) -> tuple[dict[str, Any], LabelSpace]:
     except ValueError as error:
         raise UserError(f"--model: {error}") from error
     return config, LabelSpace.from_json(json.dumps(config["label_space"]))
+
+
+def _resolved(flags: ModelFlags) -> ComputeSettings:
+    backend = flags.compute.backend
+    return backend_of(flags.compute).resolve(ComputeSettings(backend=backend, precision=flags.precision))
 
 
 def _size(size: tuple[int, ...], config: dict[str, Any]) -> tuple[int, int]:

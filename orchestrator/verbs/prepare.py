@@ -18,7 +18,7 @@ from domains.registry import LAYOUTS, check_settings, how_to_label, open_reader
 from orchestrator.base.errors import UserError
 from orchestrator.base.files import write_text
 from orchestrator.base.progress import Progress
-from orchestrator.cluster.resources import cores_alone
+from orchestrator.cluster.backend import backend_of
 from orchestrator.contract.settings import ComputeSettings
 from orchestrator.mapreduce.tasks import run_tasks, split
 from orchestrator.verbs.sharding import write_shards
@@ -69,8 +69,8 @@ def prepare(flags: PrepareFlags, session: Session) -> None:
     if not reader.has_labels and not flags.unlabelled and not _has_none(flags):
         reason = how_to_label(domain, "")
         raise UserError(f"There are no labels: {reason}", "A target domain needs none: say so with --unlabelled.")
-    session.connect()
-    compute = cores_alone()
+    session.connect(flags.compute)
+    compute = backend_of(flags.compute).cores_alone()
     findings = _examine(reader, (flags.height, flags.width), compute, session.progress)
     problems = [*missing, *(problem for finding in findings for problem in finding.problems)]
     _write(out, flags, domain, reader, findings, problems)

@@ -18,7 +18,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from orchestrator.base.progress import Progress
-from orchestrator.cluster.dashboard import dashboard_label
+from orchestrator.cluster.ray_backend import RayBackend
 from orchestrator.contract.config import read_file, read_settings
 from orchestrator.contract.settings import ComputeSettings
 from orchestrator.run.context import Context, open_domains
@@ -148,10 +148,10 @@ def test_group_that_loses_a_worker_ends_with_the_same_bits(pair, adapt, cluster,
 
 def test_ray_lists_a_stage_that_trains_by_its_name(cluster, connected, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-    with dashboard_label("tracked: adapt-0"):
+    with RayBackend().label("tracked: adapt-0"):
         assert "tracked: adapt-0" in ray.util.list_named_actors()
-    with dashboard_label("tracked: adapt-0"):  # also where the one before is not gone yet
+    with RayBackend().label("tracked: adapt-0"):  # also where the one before is not gone yet
         pass
     monkeypatch.delenv("RAY_ADDRESS")
-    with dashboard_label("alone: adapt-0"):
+    with RayBackend().label("alone: adapt-0"):
         assert "alone: adapt-0" not in ray.util.list_named_actors()

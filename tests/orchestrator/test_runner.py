@@ -7,6 +7,7 @@ import io
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from domains.base.settings import DomainSettings, PairSettings
@@ -15,6 +16,7 @@ from orchestrator.base.files import read_json
 from orchestrator.base.progress import Progress
 from orchestrator.cluster import environment
 from orchestrator.contract.config import config_of
+from orchestrator.contract.settings import ComputeSettings
 from orchestrator.contract.stages import Evaluate, Label, Stage, Train
 from orchestrator.run.context import Context
 from orchestrator.run.folder import MODEL, RunFolder
@@ -22,6 +24,7 @@ from pipelines.drsl import PRESETS, Drsl
 
 TOY = dataclasses.replace(
     PRESETS["toy"](),
+    compute=ComputeSettings(backend="local", workers=1, cpus_per_worker=1, tasks=2, precision="fp32"),
     pair=PairSettings(
         source=DomainSettings(count=2),
         target=DomainSettings(style="street", count=2),
@@ -51,7 +54,7 @@ def carried_out(monkeypatch):
         return {}
 
     monkeypatch.setattr(runner, "RUNNERS", dict.fromkeys(runner.RUNNERS, pretend))
-    monkeypatch.setattr(runner, "resolve", lambda compute, _patience_s: compute)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(environment, "describe", lambda: {"python": "3", "packages": {"torch": "2"}})
     return names
 

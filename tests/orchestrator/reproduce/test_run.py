@@ -148,11 +148,10 @@ def test_mistakes_of_a_sweep_are_told_together_before_it_starts(capsys):
     [((), [0, 1, 2]), (("--seeds", "5"), [0, 1, 2, 3, 4]), (("--seeds", "2", "--seed", "7"), [7, 8])],
 )
 def test_seeds_are_that_many_from_the_first(words, seeds, runs, monkeypatch, tmp_path, progress):
-    session = Session(progress, connect=lambda: None)
+    session = Session(progress, connect=lambda _compute: None)
     monkeypatch.setattr(cli, "open_session", lambda _verbose: contextlib.nullcontext(session))
-    monkeypatch.setattr("orchestrator.cluster.shared_storage.require_shared", lambda _folder: None)  # asks Ray's nodes
     with pytest.raises(SystemExit) as caught:
-        cli.main(Drsl, DRSL_PRESETS, ["sweep", "table4", "--runs", str(tmp_path), *words])
+        cli.main(Drsl, DRSL_PRESETS, ["sweep", "table4", "--runs", str(tmp_path), "--compute.backend", "local", *words])
     assert caught.value.code == 0
     assert [method.seed for method, _, _ in runs] == [seed for seed in seeds for _ in range(2)]
     assert json.loads((tmp_path / "drsl-toy-table4" / "table.json").read_text())["seeds"] == seeds

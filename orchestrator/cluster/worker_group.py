@@ -1,9 +1,11 @@
-"""A group of workers by Ray Train: one attempt at training with it, and what its errors mean."""
+"""A group of workers by Ray Train: one attempt at something with it, and what its errors mean."""
 
 from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,17 +13,12 @@ from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, 
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
-from orchestrator.base.errors import StageFailed
+from orchestrator.base.errors import Lost, StageFailed, TooLate
 from orchestrator.cluster.placement_groups import remove_leaked_placement_groups
 from orchestrator.cluster.rendezvous import Rendezvous
-from orchestrator.run.folder import CHECKPOINTS
-from orchestrator.train import loop
-from orchestrator.train.finite import Diverged
-from orchestrator.train.replicas import Parted
+from orchestrator.contract.settings import ComputeSettings
 
 FINAL = (
-    Diverged,
-    Parted,
     StageFailed,
     ValueError,
     TypeError,
@@ -45,34 +42,39 @@ class Trainer(TorchTrainer):
         return [hook for hook in super()._create_default_callbacks() if type(hook).__name__ not in UNUSED]
 
 
-def train(job: loop.TrainJob) -> None:
-    """Train with as many workers as the job's settings say; returns when all of them ended well.
-
-    Raises:
-        ray.train.TrainingFailedError: a worker failed, or the cluster had no room for one (`came_too_late`).
-    """
+def train(
+    worker: Callable[[dict[str, Any]], None],
+    config: dict[str, Any],
+    compute: ComputeSettings,
+    name: str,
+    records: Path,
+) -> None:
+    """Carry a function out in as many workers as the settings say; see `orchestrator.cluster.backend.Backend`."""
     remove_leaked_placement_groups()
-    compute = job.method.compute
     resources = {"CPU": compute.cpus_per_worker}
     if compute.gpus_per_worker:
         resources["GPU"] = compute.gpus_per_worker
     # Ray's own record of the run decides nothing here: it has a name of its own each time and is removed at the end.
     # Checkpoints and resuming are those of `orchestrator.train.checkpoints`.
-    records = job.folder / CHECKPOINTS / ".ray"
     try:
         Trainer(
-            loop.train_worker,
-            train_loop_config={"job": job},
+            worker,
+            train_loop_config=config,
             torch_config=Rendezvous(),
             scaling_config=ScalingConfig(
                 num_workers=compute.workers, use_gpu=compute.gpus_per_worker > 0, resources_per_worker=resources
             ),
             run_config=RunConfig(
-                name=f"{job.folder.parents[1].name}-{job.stage.name}-{time.time_ns()}",
+                name=f"{name}-{time.time_ns()}",
                 storage_path=str(records),
                 failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
             ),
         ).fit()
+    except Exception as error:
+        cause = innermost(error)
+        if isinstance(cause, FINAL):
+            raise cause from None
+        raise (TooLate() if came_too_late(error) else Lost()) from cause
     finally:
         shutil.rmtree(records, ignore_errors=True)
 

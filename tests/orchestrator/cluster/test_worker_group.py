@@ -7,7 +7,8 @@ from ray.train import ControllerError, WorkerGroupError
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
-from orchestrator.train import loop, worker_group
+from orchestrator.cluster import worker_group
+from orchestrator.train import loop
 
 
 def callbacks(trainer: type[TorchTrainer]) -> list[str]:
