@@ -19,6 +19,7 @@ from orchestrator.cluster.backend import backend_of
 from orchestrator.cluster.resources import PATIENCE_S
 from orchestrator.contract.config import config_of
 from orchestrator.contract.method import Method, Sizes
+from orchestrator.contract.neutral import neutral_values
 from orchestrator.contract.stages import Evaluate, Label, Panels, Stage, Statistics, Train, Translation, representatives
 from orchestrator.mapreduce import evaluation, labelling, panels, statistics, translation
 from orchestrator.report.page import write_report
@@ -75,7 +76,7 @@ def run(
     # Beside other runs it waits until they are done; alone, a cluster that stays busy is worth a word.
     patience = math.inf if peers else PATIENCE_S
     method = dataclasses.replace(method, compute=backend_of(method.compute).resolve(method.compute, patience))
-    home.adopt_config(config_of(method))
+    home.adopt_config(config_of(method), neutral=neutral_values(type(method)))
     _note_environment(home, progress)
     domains = open_domains(method)
     context = Context(

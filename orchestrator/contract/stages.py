@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from domains.base.settings import IsaSettings
+from orchestrator.contract.neutral import NEUTRAL
 from orchestrator.contract.settings import OptimiserSettings, TrainSettings, ViewSettings
 
 TARGET = "target"
@@ -39,6 +40,9 @@ class Train:
     """A class is rare where a smaller share of the target's pixels is predicted as it."""
     uses: tuple[object, ...] = ()
     """Further settings that decide the outcome: part of the stage's fingerprint."""
+    passes: Literal["one", "several"] = field(default="one", metadata=NEUTRAL)
+    """several: the step may yield losses that update no network, `(), loss, terms`, whose gradients add up until one
+    that does."""
     common: bool = False
     """Whether every method with this step and these settings trains alike, so that one can take over from another."""
 

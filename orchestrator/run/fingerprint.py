@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from models.pretrained import pretrained_record
 from orchestrator.base.files import digest_of
 from orchestrator.cluster.elastic import micro_batches
 from orchestrator.contract.method import Method
+from orchestrator.contract.neutral import deciding
 from orchestrator.contract.stages import Evaluate, Panels, Stage, Statistics, Train, Translation
 from orchestrator.run.folder import differences
 
@@ -53,9 +53,9 @@ def fingerprints_of(stages: Sequence[Stage], method: Method) -> dict[str, Finger
     for stage in stages:
         spec = {
             "kind": type(stage).__name__,
-            **dataclasses.asdict(stage),
+            **deciding(stage),
             "seed": method.seed,
-            "domains": [dataclasses.asdict(domain) for domain in _domains_of(stage, pair)],
+            "domains": [deciding(domain) for domain in _domains_of(stage, pair)],
             "read as": [method.root, pair.label_space, pair.height, pair.width],
             "arithmetic": [micro_batches(compute), compute.cpus_per_worker, compute.precision],
         }
@@ -64,11 +64,11 @@ def fingerprints_of(stages: Sequence[Stage], method: Method) -> dict[str, Finger
         if isinstance(stage, Panels):
             spec["count"] = method.panels
         if isinstance(stage, Evaluate | Panels):
-            spec["views"] = dataclasses.asdict(method.protocol.views)
+            spec["views"] = deciding(method.protocol.views)
         if isinstance(stage, Train):
             spec |= pretrained  # the content: what a path names can change
             spec["method"] = "" if stage.common else method.name
-            spec |= {"validation": dataclasses.asdict(method.validation)} if method.validation.times else {}
+            spec |= {"validation": deciding(method.validation)} if method.validation.times else {}
             if record := translations_record(stage.translated):
                 spec["translations"] = record
         found[stage.name] = Fingerprint.of(spec, {name: found[name].digest for name in stage.needs})

@@ -7,9 +7,10 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 import yaml
@@ -96,19 +97,26 @@ class RunFolder:
         path = self.path / "config.yaml"
         return _read_config(path) if path.exists() else None
 
-    def adopt_config(self, config: dict[str, Any], allowed: Sequence[str] = ()) -> None:
+    def adopt_config(
+        self, config: dict[str, Any], allowed: Sequence[str] = (), neutral: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
         """Write config.yaml, or check that the folder's own says the same.
 
         Args:
             config: settings of this run.
             allowed: settings, or groups of them, that may differ. What the folder holds is then set aside, and its
                 finished stages can be taken over from there (`earlier`).
+            neutral: by dotted name, what a setting means that the folder's config.yaml is too old to know.
 
         Raises:
             UserError: the folder belongs to a run with other settings; the differences are listed.
         """
         recorded = self.recorded_config()
         changes = differences(recorded, config) if recorded else {}
+        for name in changes.keys() & neutral.keys():
+            was, now = changes[name]
+            if was is None and now == neutral[name]:
+                del changes[name]
         if any(not f"{key}.".startswith(tuple(f"{name}." for name in allowed)) for key in changes):
             raise UserError(
                 f"{self.path} holds a run with other settings, which would mix with this one:",

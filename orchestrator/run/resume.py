@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from orchestrator.cluster.resources import recall
 from orchestrator.contract.config import config_of
 from orchestrator.contract.method import Method
+from orchestrator.contract.neutral import neutral_values
 from orchestrator.run.folder import RunFolder
 
 
@@ -28,5 +29,5 @@ def taken_up(home: RunFolder, settings: Method, allowed: Sequence[str] = ()) -> 
     if not recorded:
         return settings
     settings = dataclasses.replace(settings, compute=recall(settings.compute, recorded.get("compute", {})))
-    home.adopt_config(config_of(settings), allowed)
+    home.adopt_config(config_of(settings), allowed, neutral_values(type(settings)))
     return settings

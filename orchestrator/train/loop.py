@@ -40,6 +40,7 @@ from orchestrator.train.agreement import Agreement
 from orchestrator.train.batchnorm import BatchNormSync
 from orchestrator.train.finite import Diverged, Look, Watch
 from orchestrator.train.optim import Updates, make_optimiser, make_schedule
+from orchestrator.train.passes import average_gradients
 from orchestrator.train.replicas import require_same
 from orchestrator.train.validation import METRIC, Validation
 
@@ -124,9 +125,8 @@ class Loop:
         self._counts: dict[str, int] = {}
         self._writer = hold(job.folder / CHECKPOINTS) if self.accelerator.is_main_process else None
         self.step = self._resume(raw)
-        self.wrapped = {
-            name: self.accelerator.prepare(net) if _has_weights(net) else net for name, net in self.networks.items()
-        }
+        self.several = self.stage.passes == "several"
+        self.wrapped = {name: self._wrapped(net) for name, net in self.networks.items()}
         self.optimisers = raw
         self.updates = Updates(self.networks, raw, self.accelerator.scaler, self.settings.clip)
         self.averages = BatchNormSync(self.networks.values(), self.accelerator)
@@ -134,6 +134,18 @@ class Loop:
         self.agreement = Agreement(self.accelerator)
         self._source_counts: Tensor | None = None
         self._notice: object = None
+
+    def _wrapped(self, network: nn.Module) -> nn.Module:
+        """A network as a step calls it.
+
+        With one pass an update, its gradients are averaged within that. With several, nothing but the forward is
+        wrapped, for autocast, and `average_gradients` does it before the update.
+        """
+        if not _has_weights(network):
+            return network
+        if self.several:
+            return self.accelerator.prepare_model(network, evaluation_mode=True)
+        return self.accelerator.prepare(network)
 
     def run(self) -> None:
         """Train from the newest verified checkpoint to the last step, then write what the stage hands on."""
@@ -173,7 +185,10 @@ class Loop:
         self.averages.remember()
         number, whole = self.step + 1, self.accelerator.sync_gradients
         for names, loss, terms in step(self.wrapped, batch, draw):
+            self._require_update(names)
             self.accelerator.backward(loss)
+            if whole and self.several:
+                average_gradients([self.networks[name] for name in names], self.world)
             gradients = self.updates.prepare(names) if whole else {}
             self.watch.look(number, position, {"loss": loss, **terms, **gradients})
             if whole:
@@ -184,6 +199,14 @@ class Loop:
         if whole:
             self.updates.renew_scale()
         self.averages.merge()
+
+    def _require_update(self, names: tuple[str, ...]) -> None:
+        """Refuse a pass without an update where gradients are averaged within each pass: the workers would part."""
+        if not names and not self.several:
+            raise ValueError(
+                f"{self.stage.name}: {self.stage.step} yields a loss that updates no network, "
+                'which only a stage with passes="several" may do'
+            )
 
     def _end_of_step(self) -> bool:
         """Schedules, log line, checkpoint. True when the user asked to stop."""

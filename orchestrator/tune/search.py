@@ -26,6 +26,7 @@ from orchestrator.cluster.resources import resolve
 from orchestrator.contract.config import config_of
 from orchestrator.contract.flags import SearchFlags
 from orchestrator.contract.method import Method
+from orchestrator.contract.neutral import neutral_values
 from orchestrator.contract.settings import ComputeSettings
 from orchestrator.run.folder import RunFolder
 from orchestrator.trackers.tracking import chosen, environment
@@ -66,7 +67,8 @@ def carry_out(
     at_once = min(at_once, flags.concurrent or at_once)
     base = dataclasses.replace(base, compute=compute)
     plan = Plan(base, home.path, tuple(reuse), flags.objective, chosen(flags.track), environment())
-    home.adopt_config({**config_of(base), "search": _described(space, flags)}, flags.allow_change)
+    config = {**config_of(base), "search": _described(space, flags)}
+    home.adopt_config(config, flags.allow_change, neutral_values(type(base)))
     progress.say(f"searching {', '.join(dimension.setting for dimension in space)}; trials at a time: {at_once}")
     with progress.bar("trials", _draws(space, flags) * _grid(space), unit="trial") as bar:
         done = itertools.count(1)

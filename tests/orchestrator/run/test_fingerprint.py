@@ -165,3 +165,12 @@ def test_who_shares_the_micro_batches_of_a_step_decides_no_outcome():
     shared = _replaced(TWICE, ["compute", "workers"], 4)
     accumulated = _replaced(TWICE, ["compute", "accumulation"], 4)
     assert fingerprints(shared) == fingerprints(accumulated)
+
+
+def test_number_of_passes_decides_a_training_and_the_usual_one_is_not_told():
+    (stage,) = (stage for stage in TWICE.stages(Sizes(source=8, target=8, classes=12)) if stage.name == "source")
+    usual, several = (
+        fingerprints_of([dataclasses.replace(stage, passes=passes)], TWICE)["source"] for passes in ("one", "several")
+    )
+    assert "passes" not in usual.decided_by["spec"]
+    assert several.differences(usual.decided_by) == ["passes: was None, now 'several'"]
