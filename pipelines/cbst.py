@@ -24,13 +24,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from orchestrator import cli
 from pipelines.benchmarks import THREE_SCALES
-from pipelines.selftraining import Reduction, SelfTraining, presets, published, total
+from pipelines.selftraining import SelfTraining, presets, published
+from pipelines.terms.labels import Labels, Reduction
 
 if TYPE_CHECKING:
-    from torch import Generator
-
-    from domains.batches.batch import Batch
-    from orchestrator.contract.method import Networks, Steps
+    from pipelines.terms.base import Term
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +45,9 @@ class Cbst(SelfTraining):
         """The name shown in tables."""
         return "CBST-SP" if self.pseudo.spatial_prior else "CBST"
 
-    def adaptation_uses(self) -> tuple[object, ...]:
-        """The reduction too, where it is not the usual one: stages of runs before it was a setting stay theirs."""
-        return (*super().adaptation_uses(), *([self.reduction] if self.reduction != "per_domain" else []))
-
-    def adaptation(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
+    def ingredients(self) -> list[Term]:
         """Cross-entropy on source ground truth and target pseudo-labels."""
-        terms = self.segment_both(nets, batch, draw, self.reduction).terms
-        yield ("segmenter",), total(terms), terms
+        return [Labels(self.reduction)]
 
 
 PRESETS = {**presets(Cbst), **published(Cbst, protocol=THREE_SCALES)}

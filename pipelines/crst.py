@@ -20,20 +20,19 @@ if __name__ == "__main__":
     crst.main()
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge, Gt
 
 from orchestrator import cli
 from pipelines.benchmarks import THREE_SCALES
 from pipelines.cbst import Cbst
-from pipelines.selftraining import presets, published, total
+from pipelines.selftraining import presets, published
+from pipelines.terms.confidence import Confidence, Regulariser
+from pipelines.terms.labels import Labels
 
 if TYPE_CHECKING:
-    from torch import Generator
-
-    from domains.batches.batch import Batch
-    from orchestrator.contract.method import Networks, Steps
+    from pipelines.terms.base import Term
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ class Crst(Cbst):
 
     name: ClassVar[str] = "crst"
 
-    regulariser: Literal["mrkld", "mrent", "lrent"] = "mrkld"
+    regulariser: Regulariser = "mrkld"
     """Term on labelled target pixels, divergence from the uniform distribution (mrkld) or negative entropy (mrent);
     or soft labels (lrent)."""
     alpha: Annotated[float, Ge(0)] = 0.1
@@ -64,27 +63,10 @@ class Crst(Cbst):
         """Softness of the pseudo-labels."""
         return self.label_alpha if self.regulariser == "lrent" else 0.0
 
-    def adaptation_uses(self) -> tuple[object, ...]:
-        """The regulariser too."""
-        own = (self.regulariser, self.alpha, self.alpha_source, self.square_alpha)
-        return (*super().adaptation_uses(), *own)
-
-    def adaptation(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
-        """Cross-entropy on both domains and the regulariser on the target's labelled pixels."""
-        from losses.entropy import kl_to_uniform, negative_entropy
-
-        if self.regulariser == "lrent":  # what it changes are the labels
-            yield from super().adaptation(nets, batch, draw)
-            return
-        regularise = kl_to_uniform if self.regulariser == "mrkld" else negative_entropy
-        both = self.segment_both(nets, batch, draw, self.reduction)
-        logits, label, sources = both.logits_BKHW, both.label_BHW, both.sources
-        terms = {**both.terms, self.regulariser: regularise(logits[sources:], label[sources:])}
-        if self.alpha_source > 0:
-            terms[f"{self.regulariser}_source"] = regularise(logits[:sources], label[:sources])
-        power = 2 if self.square_alpha else 1
-        weights = {self.regulariser: self.alpha**power, f"{self.regulariser}_source": self.alpha_source**power}
-        yield ("segmenter",), total(terms, **weights), terms
+    def ingredients(self) -> list[Term]:
+        """Cross-entropy on both domains, and the regulariser on the target's labelled pixels."""
+        regulariser = Confidence(self.regulariser, self.alpha, self.alpha_source, self.square_alpha)
+        return [Labels(self.reduction), regulariser]
 
 
 PRESETS = {**presets(Crst), **published(Crst, protocol=THREE_SCALES)}

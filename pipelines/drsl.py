@@ -21,9 +21,7 @@ if __name__ == "__main__":
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
-
-from annotated_types import Ge
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from domains.base.settings import AugmentSettings, IsaSettings
 from models.settings import MmdlSettings
@@ -32,27 +30,24 @@ from orchestrator.contract.published_table import PublishedTable
 from orchestrator.contract.stages import Train
 from pipelines.benchmarks import MIT_B5, transformer
 from pipelines.drsl_tables import TABLES
-from pipelines.selftraining import Preparation, Reduction, SelfTraining, presets, published, total
+from pipelines.selftraining import Preparation, SelfTraining, presets, published
 from pipelines.source_only import SOURCE_STAGE
+from pipelines.terms.base import Step
+from pipelines.terms.labels import Labels, Reduction, SourceLabels
+from pipelines.terms.modes import Modes, ModeWeights
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Generator
 
     from domains.batches.batch import Batch
-    from models.segmenter import Prediction
     from orchestrator.contract.method import Networks, Steps
+    from pipelines.terms.base import Term
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossSettings:
+class LossSettings(ModeWeights):
     """Weights of the terms of Eq. 8 to 10. All zero: plain class-balanced self-training (CBST)."""
 
-    triplet: Annotated[float, Ge(0)] = 0.25
-    """lambda_1, weight of the triplet loss to the modes (Eq. 4, 7)."""
-    mixture: Annotated[float, Ge(0)] = 0.1
-    """lambda_2, weight of the mixture cross-entropy (Eq. 5)."""
-    consistency: Annotated[float, Ge(0)] = 0.1
-    """lambda_3, weight of the cross-domain consistency loss (Eq. 6): above 0 is DRSL+, 0 is DRSL."""
     reduction: Reduction = "per_domain"
     """Segmentation loss: one mean a domain (Eq. 3), or one mean over the pixels of both (CRST's code)."""
 
@@ -86,13 +81,6 @@ class Drsl(SelfTraining):
             return "self-training (CBST)"
         return "DRSL+" if self.loss.consistency > 0 else "DRSL"
 
-    def networks(self, num_classes: int) -> Networks:
-        """The segmenter, and the mixture head on its encoder."""
-        from models.build import build_mmdl_head
-
-        head = build_mmdl_head(self.mmdl, self.model, num_classes, self.seed)
-        return {**super().networks(num_classes), "mmdl": head}
-
     def preparation(self) -> Preparation:
         """Source training by Eq. 1, and the head's: in a second training by Eq. 8, or beside the first."""
         if not self.regularised:
@@ -117,105 +105,28 @@ class Drsl(SelfTraining):
             stages, regularised.name, SOURCE_STAGE if self.labeller == "source_only" else regularised.name
         )
 
-    def adapted_networks(self) -> tuple[str, ...]:
-        """The head takes part where one of its losses counts."""
-        return ("segmenter", "mmdl") if self.regularised else ("segmenter",)
+    def ingredients(self) -> list[Term]:
+        """Eq. 9 (DRSL) and Eq. 10 (DRSL+): cross-entropy on both domains, and the head's losses where they count."""
+        modes = [Modes(self.mmdl, self.loss)] if self.regularised else []
+        return [Labels(self.loss.reduction), *modes]
 
     def adaptation_uses(self) -> tuple[object, ...]:
-        """The head and the weights of its losses too."""
-        return (self.model, self.augment, self.mmdl, self.loss)
+        """The head and all weights, also where none counts; `loss` has the reduction of the labels too."""
+        own = (self.model, self.augment, self.mmdl, self.loss)
+        added = (value for value in super().adaptation_uses() if value not in (*own, self.loss.reduction))
+        return (*own, *added)
 
-    def problems(self) -> list[str]:
-        """Settings that cannot work together."""
-        found = super().problems()
-        ratio = self.mmdl.label_reduction
-        if self.regularised and (self.augment.crop_height % ratio or self.augment.crop_width % ratio):
-            crop = f"{self.augment.crop_height}x{self.augment.crop_width}"
-            found.append(f"mmdl.label_reduction: {ratio} must divide the crop of {crop}")
-        return found
-
-    # The steps: what each training stage minimises.
+    # The steps of source training; `adaptation` is that of every self-training method.
 
     def source_regularised(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
         """Eq. 8: segmentation, triplet and mixture losses on the source."""
-        prediction, terms = self.segment_source(nets, batch.source, draw)
-        points = self._embed(nets, prediction, batch.source.label, draw)
-        terms |= self._mode_terms(points)
-        yield ("segmenter", "mmdl"), self._total(terms), terms
+        modes = Modes(self.mmdl, self.loss, view="source")
+        return self.minimise([SourceLabels(), modes], Step(nets, batch, draw, self.views()))
 
     def source_with_fixed_features(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
         """Eq. 1 for the segmenter, Eq. 8's other terms for the head alone: no gradient reaches the encoder."""
-        prediction, terms = self.segment_source(nets, batch.source, draw)
-        fixed = prediction._replace(features_BDhw=prediction.features_BDhw.detach())
-        points = self._embed(nets, fixed, batch.source.label, draw)
-        terms |= self._mode_terms(points)
-        yield ("segmenter", "mmdl"), self._total(terms), terms
-
-    def adaptation(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
-        """Eq. 9 (DRSL) and Eq. 10 (DRSL+) on source ground truth and target pseudo-labels."""
-        both = self.segment_both(nets, batch, draw, self.loss.reduction)
-        terms = both.terms
-        if not self.regularised:
-            yield ("segmenter",), self._total(terms), terms
-            return
-        source, target = self._embed(nets, both.prediction, both.label_BHW, draw).split(both.sources)
-        for name, value in self._mode_terms(source).items():
-            terms[name] = value + self._mode_terms(target)[name]
-        if self.loss.consistency > 0:
-            terms["consistency"] = self._consistency(source, target, draw)
-        yield ("segmenter", "mmdl"), self._total(terms), terms
-
-    def _embed(self, nets: Networks, prediction: Prediction, label: Tensor, draw: Generator) -> EmbeddedPoints:
-        """Sample points of every class and image, and embed those alone."""
-        from losses.sampling import point_coordinates, reduce_labels, stratified_points
-
-        mmdl = self.mmdl
-        reduced = reduce_labels(label, mmdl.label_reduction, mmdl.label_reduction_rule)
-        num_classes = prediction.logits_BKhw.shape[1]
-        points = stratified_points(reduced, num_classes, mmdl.samples_per_class, draw, mmdl.sampling)
-        coordinates = point_coordinates(points.index_BP, reduced.shape[1], reduced.shape[2])
-        embedding, distance = nets["mmdl"](prediction.features_BDhw, coordinates)
-        return EmbeddedPoints(embedding, distance, points.label_BP)
-
-    def _mode_terms(self, points: EmbeddedPoints) -> dict[str, Tensor]:
-        from losses.mixture import mixture_cross_entropy
-        from losses.triplet import triplet_to_modes
-
-        mmdl = self.mmdl
-        distance, label = points.distance_BPKM.flatten(0, 1), points.label_BP.flatten()
-        return {
-            "triplet": triplet_to_modes(distance, label, mmdl.margin, mmdl.triplet_distance),
-            "mixture": mixture_cross_entropy(distance, label, mmdl.sigma2, mmdl.posterior, mmdl.mode_pooling),
-        }
-
-    def _consistency(self, source: EmbeddedPoints, target: EmbeddedPoints, draw: Generator) -> Tensor:
-        from losses.consistency import mode_consistency
-        from losses.distance import nearest_mode
-
-        def flat(points: EmbeddedPoints) -> tuple[Tensor, Tensor, Tensor]:
-            distance, label = points.distance_BPKM.flatten(0, 1), points.label_BP.flatten()
-            return points.embedding_BPd.flatten(0, 1), label, nearest_mode(distance, label)
-
-        mmdl = self.mmdl
-        return mode_consistency(
-            *flat(target), *flat(source), mmdl.margin_consistency, draw, mmdl.negative, mmdl.detach_source
-        )
-
-    def _total(self, terms: dict[str, Tensor]) -> Tensor:
-        loss = self.loss
-        return total(terms, triplet=loss.triplet, mixture=loss.mixture, consistency=loss.consistency)
-
-
-class EmbeddedPoints(NamedTuple):
-    """Sampled points of a batch: embeddings, distances to all modes, labels (255: padding)."""
-
-    embedding_BPd: Tensor
-    distance_BPKM: Tensor
-    label_BP: Tensor
-
-    def split(self, first: int) -> tuple[EmbeddedPoints, EmbeddedPoints]:
-        """The points of the first images and of the rest."""
-        return EmbeddedPoints(*(t[:first] for t in self)), EmbeddedPoints(*(t[first:] for t in self))
+        modes = Modes(self.mmdl, self.loss, view="source", fixed=True)
+        return self.minimise([SourceLabels(), modes], Step(nets, batch, draw, self.views()))
 
 
 _SMALL = presets(Drsl, mmdl=MmdlSettings(embed_dim=32, samples_per_class=100))

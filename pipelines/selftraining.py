@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 from annotated_types import Ge, Gt, Le
 
@@ -15,17 +15,16 @@ from orchestrator.contract.stages import Evaluate, Label, Panels, Stage, Statist
 from pipelines.benchmarks import ONE_SCALE, TORCHVISION, on_every_benchmark, stepped
 from pipelines.presets import on_every_pair
 from pipelines.source_only import SOURCE_STAGE, SourceOnly
+from pipelines.terms.base import Step, View
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Generator
 
-    from domains.batches.batch import Batch
-    from models.segmenter import Prediction
-    from orchestrator.contract.method import Networks
+    from domains.batches.batch import Batch, PseudoLabelledImages
+    from orchestrator.contract.method import Networks, Steps
+    from pipelines.terms.base import Makers
 
 STATISTICS_STAGE = "statistics"
-Reduction = Literal["per_domain", "joint"]
-"""Mean of a segmentation loss: one a domain, or one over the labelled pixels of both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,25 +63,11 @@ class Preparation(NamedTuple):
     """Training stage whose model labels in round 0."""
 
 
-class BothDomains(NamedTuple):
-    """A batch of both domains segmented at once; source images come first."""
-
-    prediction: Prediction
-    logits_BKHW: Tensor
-    """At the labels' resolution."""
-    label_BHW: Tensor
-    """Ground truth of the source, pseudo-labels of the target; 255 where there is none."""
-    sources: int
-    """Source images in the batch."""
-    terms: dict[str, Tensor]
-    """The segmentation loss, in one part or one a domain."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class SelfTraining(SourceOnly):
     """Base of the self-training methods: the stages of class-balanced self-training (CBST, Zou et al. 2018).
 
-    A subclass brings the step `adaptation`, for which `segment_both` does most.
+    A subclass lists its ingredients, which read the views `source`, `target` and `both`.
     """
 
     pseudo: PseudoSettings = field(default_factory=PseudoSettings)
@@ -125,14 +110,6 @@ class SelfTraining(SourceOnly):
     def softness(self) -> float:
         """Softness of the pseudo-labels: 0, hard labels, but for methods that regularise them."""
         return 0.0
-
-    def adapted_networks(self) -> tuple[str, ...]:
-        """Networks that a round trains."""
-        return ("segmenter",)
-
-    def adaptation_uses(self) -> tuple[object, ...]:
-        """Settings that decide the outcome of a round, beside those of its training."""
-        return (self.model, self.augment)
 
     def _round(self, number: int, labeller: str, start: str) -> list[Stage]:
         from domains.pseudo.selection import portion_of_round
@@ -180,58 +157,42 @@ class SelfTraining(SourceOnly):
             found.append("adapt.target_batch: must be at least 1, adaptation trains on target images")
         return found
 
-    # What steps share.
+    # The step: what each round minimises.
 
-    def segment_both(
-        self,
-        nets: Networks,
-        batch: Batch,
-        draw: Generator,
-        reduction: Reduction = "per_domain",
-    ) -> BothDomains:
-        """Segment source images, some of them translated, and target images in one pass.
+    def adaptation(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
+        """The losses of all ingredients, on source ground truth and target pseudo-labels."""
+        return self.minimise(self.ingredients(), Step(nets, batch, draw, self.joined_views()))
 
-        Args:
-            nets: the networks of the stage.
-            batch: labelled source and pseudo-labelled target images.
-            draw: generator of this micro-batch.
-            reduction: one mean a domain, or one over the labelled pixels of both (CRST's code), which lets a domain
-                count as much as it has labels.
-        """
+    def joined_views(self) -> Makers:
+        """Source and target, segmented in one pass; `both` has them together, source images first."""
+        return {"both": self._both, "source": _source, "target": _target}
+
+    def _both(self, step: Step) -> View:
+        """Segment source images, some of them translated, and target images."""
         import torch
 
-        from domains.batches.batch import PseudoLabelledImages
-        from domains.batches.photometric import photometric
         from domains.batches.style_transfer import mix_translated
-        from losses.ignore import IGNORE
-        from losses.segmentation import cross_entropy, soft_cross_entropy
-        from models.deeplab import upsample
 
-        assert isinstance(batch.target, PseudoLabelledImages)
-        translated = mix_translated(batch.source.image, batch.target.image, self.isa, draw)
-        image = photometric(torch.cat([translated, batch.target.image]), self.augment, draw)
-        label = torch.cat([batch.source.label, batch.target.pseudo_label])
-        prediction = nets["segmenter"](image)
-        logits = upsample(prediction.logits_BKhw, label.shape[1:])
-        sources, soft = len(batch.source.image), batch.target.soft_label
-        if reduction == "joint" and soft is None:
-            return BothDomains(prediction, logits, label, sources, {"seg_joint": cross_entropy(logits, label)})
-        terms = {
-            "seg_source": cross_entropy(logits[:sources], label[:sources]),
-            "seg_target": cross_entropy(logits[sources:], label[sources:])
-            if soft is None
-            else soft_cross_entropy(logits[sources:], soft, label[sources:]),
-        }
-        if reduction == "joint":
-            share = (label[:sources] != IGNORE).sum() / (label != IGNORE).sum().clamp(min=1)
-            terms = {"seg_joint": share * terms["seg_source"] + (1 - share) * terms["seg_target"]}
-        return BothDomains(prediction, logits, label, sources, terms)
+        source, target = step.batch.source, _labelled(step)
+        translated = mix_translated(source.image, target.image, self.isa, step.draw)
+        label = torch.cat([source.label, target.pseudo_label])
+        return self.segment(step, torch.cat([translated, target.image]), label)
 
 
-def total(terms: dict[str, Tensor], **weights: float) -> Tensor:
-    """The weighted sum of the terms of a loss; a term without a weight counts once."""
-    parts = (weights.get(name, 1.0) * value for name, value in terms.items())
-    return sum(parts, start=next(iter(terms.values())).new_zeros(()))
+def _source(step: Step) -> View:
+    return step["both"].part(slice(len(step.batch.source.image)))
+
+
+def _target(step: Step) -> View:
+    part = step["both"].part(slice(len(step.batch.source.image), None))
+    return part._replace(soft_BKHW=_labelled(step).soft_label)
+
+
+def _labelled(step: Step) -> PseudoLabelledImages:
+    from domains.batches.batch import PseudoLabelledImages
+
+    assert isinstance(step.batch.target, PseudoLabelledImages)
+    return step.batch.target
 
 
 Kind = TypeVar("Kind", bound=SelfTraining)

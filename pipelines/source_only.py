@@ -20,24 +20,25 @@ from typing import TYPE_CHECKING, ClassVar
 
 from domains.base.settings import AugmentSettings, PairSettings
 from orchestrator import cli
-from orchestrator.contract.method import Method, Sizes
+from orchestrator.contract.method import Sizes
 from orchestrator.contract.settings import TrainSettings
 from orchestrator.contract.stages import Evaluate, Panels, Stage, Train
 from pipelines.benchmarks import CAFFE, ONE_SCALE, TORCHVISION, on_every_benchmark, stepped
 from pipelines.presets import Setting, adversarial_training, on_every_pair, whole_images
+from pipelines.terms.base import Recipe, Step
+from pipelines.terms.labels import SourceLabels
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Generator
 
-    from domains.batches.batch import Batch, LabelledImages
-    from models.segmenter import Prediction
+    from domains.batches.batch import Batch
     from orchestrator.contract.method import Networks, Steps
 
 SOURCE_STAGE = "source"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SourceOnly(Method):
+class SourceOnly(Recipe):
     """One supervised training; by default that of CRST's public code, which DRSL and CBST start from."""
 
     name: ClassVar[str] = "source_only"
@@ -53,12 +54,6 @@ class SourceOnly(Method):
     def title(self) -> str:
         """The name shown in tables."""
         return "source only"
-
-    def networks(self, num_classes: int) -> Networks:
-        """The segmenter alone."""
-        from models.build import build_segmenter
-
-        return {"segmenter": build_segmenter(self.model, num_classes, self.seed)}
 
     def stages(self, sizes: Sizes) -> list[Stage]:
         """Train, measure, draw."""
@@ -85,20 +80,7 @@ class SourceOnly(Method):
 
     def source_alone(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
         """Cross-entropy on the source."""
-        _, terms = self.segment_source(nets, batch.source, draw)
-        yield ("segmenter",), terms["seg_source"], terms
-
-    def segment_source(
-        self, nets: Networks, source: LabelledImages, draw: Generator
-    ) -> tuple[Prediction, dict[str, Tensor]]:
-        """Segment source images with their colours changed; returns the loss on them as a term."""
-        from domains.batches.photometric import photometric
-        from losses.segmentation import cross_entropy
-        from models.deeplab import upsample
-
-        prediction = nets["segmenter"](photometric(source.image, self.augment, draw))
-        loss = cross_entropy(upsample(prediction.logits_BKhw, source.label.shape[1:]), source.label)
-        return prediction, {"seg_source": loss}
+        return self.minimise([SourceLabels()], Step(nets, batch, draw, self.views()))
 
 
 def _on_source(setting: Setting) -> SourceOnly:

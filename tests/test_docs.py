@@ -191,7 +191,17 @@ def test_the_documents_are_there_and_hold_commands_and_tables():
     expected = {"README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"}
     expected |= {
         f"docs/{n}.md"
-        for n in ("architecture", "add-a-method", "datasets", "protocols", "reliability", "sweeps", "cluster", "scale")
+        for n in (
+            "architecture",
+            "add-a-method",
+            "add-an-ingredient",
+            "datasets",
+            "protocols",
+            "reliability",
+            "sweeps",
+            "cluster",
+            "scale",
+        )
     }
     assert expected <= TEXTS.keys()
     assert len(COMMANDS) >= 10
@@ -258,10 +268,14 @@ def test_preset_table_leaves_out_no_difference_from_the_defaults():
             assert ours == default or setting in listed, f"{setting} of {name} is {ours}"
 
 
-def test_quoted_source_is_that_of_the_smallest_method():
-    source = (ROOT / "pipelines" / "source_only.py").read_text(encoding="utf-8")
-    quoted = blocks(TEXTS["docs/add-a-method.md"], "python")
-    assert len(quoted) >= 5
+@pytest.mark.parametrize(
+    ("page", "path", "least"),
+    [("add-a-method", "source_only.py", 4), ("add-an-ingredient", "terms/labels.py", 3)],
+)
+def test_quoted_source_is_that_of_the_smallest_method_or_ingredient(page, path, least):
+    source = (ROOT / "pipelines" / path).read_text(encoding="utf-8")
+    quoted = blocks(TEXTS[f"docs/{page}.md"], "python")
+    assert len(quoted) >= least
     for block in quoted:
         assert block.rstrip() in source
 

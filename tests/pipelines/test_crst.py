@@ -18,7 +18,8 @@ from orchestrator.contract.stages import Label, Statistics, Train
 from pipelines.cbst import Cbst
 from pipelines.crst import Crst
 from pipelines.drsl import Drsl, LossSettings
-from pipelines.selftraining import PseudoSettings
+from pipelines.selftraining import PseudoSettings, SelfTraining
+from pipelines.terms.base import Step
 
 K = 5
 SIZES = Sizes(source=8, target=8, classes=K)
@@ -37,6 +38,11 @@ def batch() -> Batch:
     return Batch(LabelledImages(image[:2], label[:2]), PseudoLabelledImages(image[2:], label[2:]))
 
 
+def seen(method: SelfTraining, given: Batch) -> Step:
+    """Views of a batch by a new network."""
+    return Step(method.networks(K), given, Generator().manual_seed(0), method.joined_views())
+
+
 def step(method):
     nets = method.networks(K)
     ((names, loss, terms),) = method.adaptation(nets, batch(), Generator().manual_seed(0))
@@ -48,10 +54,10 @@ def step(method):
 @pytest.mark.parametrize(("regulariser", "slow"), [("mrkld", kl_to_uniform), ("mrent", negative_entropy)])
 def test_term_counts_labelled_target_pixels_with_its_weight(regulariser, slow):
     method = dataclasses.replace(TINY, regulariser=regulariser, alpha=0.3)
-    both = method.segment_both(method.networks(K), batch(), Generator().manual_seed(0))
+    target = seen(method, batch())["target"]
     names, loss, terms, _ = step(method)
     assert names == ("segmenter",)
-    torch.testing.assert_close(terms[regulariser], slow(both.logits_BKHW[2:], both.label_BHW[2:]))
+    torch.testing.assert_close(terms[regulariser], slow(target.logits_BKHW, target.labels_BHW))
     torch.testing.assert_close(loss, terms["seg_source"] + terms["seg_target"] + 0.3 * terms[regulariser])
 
 
@@ -87,11 +93,10 @@ def test_soft_labels_take_the_place_of_hard_ones_and_no_term_is_added():
     soft = torch.rand(2, K, 32, 48, generator=Generator().manual_seed(1)).softmax(1)
     assert isinstance(hard.target, PseudoLabelledImages)
     given = Batch(hard.source, dataclasses.replace(hard.target, soft_label=soft))
-    nets = method.networks(K)
-    both = method.segment_both(nets, given, Generator().manual_seed(0))
+    target = seen(method, given)["target"]
     ((_, loss, terms),) = method.adaptation(method.networks(K), given, Generator().manual_seed(0))
     assert set(terms) == {"seg_source", "seg_target"}
-    torch.testing.assert_close(terms["seg_target"], soft_cross_entropy(both.logits_BKHW[2:], soft, both.label_BHW[2:]))
+    torch.testing.assert_close(terms["seg_target"], soft_cross_entropy(target.logits_BKHW, soft, target.labels_BHW))
     torch.testing.assert_close(loss, terms["seg_source"] + terms["seg_target"])
 
 
@@ -104,8 +109,8 @@ def test_joint_reduction_is_one_mean_over_the_labelled_pixels_of_both_domains(ki
     chosen = torch.rand(2, K, 32, 48, generator=Generator().manual_seed(1)).softmax(1) if soft else None
     given = Batch(given.source, dataclasses.replace(given.target, soft_label=chosen))
     method = kind(**COMMON, reduction="joint", **({"alpha": 0} if kind is Crst else {}))
-    both = method.segment_both(method.networks(K), given, Generator().manual_seed(0), "joint")
-    log_prob, label = both.logits_BKHW.log_softmax(1), both.label_BHW
+    both = seen(method, given)["both"]
+    log_prob, label = both.logits_BKHW.log_softmax(1), both.labels_BHW
     hard = -log_prob.gather(1, label.where(label != 255, 0)[:, None])[:, 0]
     pixels = hard if chosen is None else torch.cat([hard[:2], -(chosen * log_prob[2:]).sum(1)])
     ((names, loss, terms),) = method.adaptation(method.networks(K), given, Generator().manual_seed(0))

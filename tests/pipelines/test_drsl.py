@@ -21,8 +21,9 @@ from models.settings import MmdlSettings, SegmenterSettings
 from orchestrator.contract.method import Sizes
 from orchestrator.contract.settings import TrainSettings
 from orchestrator.contract.stages import Evaluate, Label, Panels, Stage, Train
-from pipelines.drsl import PRESETS, Drsl, EmbeddedPoints, LossSettings
+from pipelines.drsl import PRESETS, Drsl, LossSettings
 from pipelines.selftraining import PseudoSettings
+from pipelines.terms.modes import embed, mode_losses
 
 K = 5
 SIZES = Sizes(source=8, target=8, classes=K)
@@ -242,8 +243,9 @@ def test_mode_terms_of_adaptation_are_those_of_both_domains(nets, batch):
     _, _, both = carry_out(every_point, "adaptation", nets, batch)
 
     def terms(image: Tensor, label: Tensor) -> dict[str, Tensor]:
-        points = every_point._embed(nets, nets["segmenter"](image), label, Generator().manual_seed(7))
-        return every_point._mode_terms(points)
+        prediction = nets["segmenter"](image)
+        points = embed(nets["mmdl"], prediction, label, every_point.mmdl, Generator().manual_seed(7))
+        return mode_losses(points, every_point.mmdl)
 
     source, target = terms(batch.source.image, batch.source.label), terms(batch.target.image, batch.target.pseudo_label)
     for name in ("triplet", "mixture"):
@@ -367,10 +369,3 @@ def test_source_training_translates_nothing(nets, batch):
     for step in ("source_alone", "source_regularised"):
         carry_out(method, step, {**nets, "segmenter": spy}, batch)
     assert all(torch.equal(seen, batch.source.image) for seen in spy.seen)
-
-
-def test_points_are_split_by_image():
-    points = EmbeddedPoints(torch.arange(6.0).view(3, 2, 1), torch.zeros(3, 2, 1, 1), torch.arange(6).view(3, 2))
-    first, rest = points.split(1)
-    assert torch.equal(first.label_BP, torch.tensor([[0, 1]]))
-    assert torch.equal(rest.embedding_BPd, points.embedding_BPd[1:])
