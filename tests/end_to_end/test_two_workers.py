@@ -22,6 +22,7 @@ from orchestrator.cluster.ray_backend import RayBackend
 from orchestrator.contract.config import read_file, read_settings
 from orchestrator.contract.settings import ComputeSettings
 from orchestrator.run.context import Context, open_domains
+from orchestrator.run.fingerprint import fingerprints_of
 from orchestrator.train import loop
 from orchestrator.train import stage as training
 from pipelines.drsl import Drsl
@@ -45,6 +46,7 @@ def adapt(cluster, finished):
         method = dataclasses.replace(settings, compute=compute)
         context = Context(method, open_domains(method), folder, Progress(Console(file=io.StringIO())))
         stages = method.stages(context.domains.sizes)
+        context.fingerprints.update(fingerprints_of(stages, method))
         (stage,) = (stage for stage in stages if stage.name == "adapt-0")
         context.folders.update({s.name: finished.folder / "stages" / f"{n:02d}-{s.name}" for n, s in enumerate(stages)})
         context.folders["adapt-0"] = folder
