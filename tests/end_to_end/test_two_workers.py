@@ -22,6 +22,7 @@ from orchestrator.cluster.ray_backend import RayBackend
 from orchestrator.contract.config import read_file, read_settings
 from orchestrator.contract.settings import ComputeSettings
 from orchestrator.run.context import Context, open_domains
+from orchestrator.run.fingerprint import fingerprints_of
 from orchestrator.train import loop
 from orchestrator.train import stage as training
 from pipelines.drsl import Drsl
@@ -48,6 +49,7 @@ def adapt(cluster, finished):
         (stage,) = (stage for stage in stages if stage.name == "adapt-0")
         context.folders.update({s.name: finished.folder / "stages" / f"{n:02d}-{s.name}" for n, s in enumerate(stages)})
         context.folders["adapt-0"] = folder
+        context.fingerprints.update(fingerprints_of(stages, method))
         folder.mkdir()
         training.run(stage, context)
         return folder
