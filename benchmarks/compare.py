@@ -1,10 +1,10 @@
 """Compare methods on a preset over seeds: source-only, target oracle, self-training without MMDL, DRSL, DRSL+, others.
 
-    python benchmarks/compare.py --preset toy-camvid --root DIR --seeds 0 1 2
+    python benchmarks/compare.py --preset toy-camvid --root DIR --seeds 0 1 2 --compute.backend local
 
 Runs the real command line for every arm and seed (finished runs are not repeated, shared stages are taken over) and
 prints a Markdown table: mean and standard deviation of the mIoU, the gain over source-only, and the share of the gap
-between source-only and oracle that was closed.
+between source-only and oracle that was closed. Settings of a run, such as the backend here, are those of every arm.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=USUAL, metavar="ARM", help=", ".join(ARMS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--runs", default="runs")
-    parser.add_argument("--parallel", type=int, default=1, help="seeds run side by side, each on its own Ray")
+    parser.add_argument("--parallel", type=int, default=1, help="seeds run side by side")
     options, extra = parser.parse_known_args()
     Path(options.runs).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(options.parallel) as pool:

@@ -115,6 +115,12 @@ def test_what_every_floor_writes_files_with_needs_the_standard_library_alone(nam
     assert {module for module in found if module.split(".")[0] not in sys.stdlib_module_names} <= PLAIN
 
 
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_ray_is_imported_in_two_rooms_alone(module):
+    rays = {name for name in imported(tree_of(module)) if name.split(".")[0] == "ray"}
+    assert not rays or module.parts[:2] in {("orchestrator", "cluster"), ("orchestrator", "tune")}
+
+
 def test_rule_notices_a_breach():
     tree = ast.parse("def f():\n    import ray.train\n    from models.deeplab import upsample\n")
     assert list(imported(tree)) == ["ray.train", "models.deeplab"]

@@ -38,7 +38,7 @@ class LocalBackend:
         if compute.gpus_per_worker and not gpus:
             raise UserError(
                 f"A training worker of this run has {compute.gpus_per_worker:g} GPU, and this machine has none that "
-                "can be used: set --compute.gpus_per_worker 0, or go on where there is one."
+                "can be used: go on where there is one, or start a new run (--fresh) without --compute.gpus_per_worker."
             )
         return filled_in(dataclasses.replace(compute, workers=compute.workers or 1), float(os.cpu_count() or 1), gpus)
 

@@ -50,13 +50,13 @@ def train(
     records: Path,
 ) -> None:
     """Carry a function out in as many workers as the settings say; see `orchestrator.cluster.backend.Backend`."""
-    remove_leaked_placement_groups()
     resources = {"CPU": compute.cpus_per_worker}
     if compute.gpus_per_worker:
         resources["GPU"] = compute.gpus_per_worker
     # Ray's own record of the run decides nothing here: it has a name of its own each time and is removed at the end.
     # Checkpoints and resuming are those of `orchestrator.train.checkpoints`.
     try:
+        remove_leaked_placement_groups()
         Trainer(
             worker,
             train_loop_config=config,

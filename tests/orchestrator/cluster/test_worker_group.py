@@ -7,8 +7,12 @@ from ray.train import ControllerError, WorkerGroupError
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
+from orchestrator.base.errors import Lost, TooLate
 from orchestrator.cluster import worker_group
+from orchestrator.contract.settings import ComputeSettings
 from orchestrator.train import loop
+
+DIVERGED = loop.Diverged("loss is not finite")
 
 
 def callbacks(trainer: type[TorchTrainer]) -> list[str]:
@@ -37,3 +41,25 @@ def test_of_several_workers_the_one_whose_error_would_come_again_is_blamed():
     found = worker_group.innermost(WorkerGroupError("two failed", {0: ConnectionError("lost a peer"), 1: wrapped}))
     assert isinstance(found, loop.Diverged)
     assert isinstance(worker_group.innermost(WorkerGroupError("one failed", {0: OSError("gone")})), OSError)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (WorkerGroupError("failed", {0: DIVERGED}), loop.Diverged),
+        (WorkerGroupError("failed", {0: OSError("gone")}), Lost),
+        (ControllerError(WorkerGroupStartupTimeoutError(num_workers=2)), TooLate),
+    ],
+)
+def test_a_failed_group_says_whether_another_try_may_go_better(error, kind, monkeypatch, tmp_path):
+    def fit(_trainer: TorchTrainer) -> None:
+        raise error
+
+    monkeypatch.setattr(worker_group.Trainer, "fit", fit)
+    records = tmp_path / ".ray"
+    records.mkdir()
+    with pytest.raises(kind) as caught:
+        worker_group.train(lambda _: None, {}, ComputeSettings(workers=2, cpus_per_worker=1), "run-stage", records)
+    assert type(caught.value) is kind
+    assert caught.value is DIVERGED or caught.value.__cause__ is not None
+    assert not records.exists()

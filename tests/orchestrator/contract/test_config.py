@@ -163,6 +163,12 @@ def test_written_settings_read_back_equal(module, preset, tmp_path):
     assert isinstance(again.model.dilations, tuple)
 
 
+def test_who_computes_is_no_part_of_what_a_run_is():
+    settings = drsl.PRESETS["toy"]()
+    local = replace(settings, compute=replace(settings.compute, backend="local"))
+    assert config_of(local) == config_of(settings)
+
+
 def test_file_keeps_small_numbers_and_numbers_without_a_point(tmp_path):
     (tmp_path / "a.yaml").write_text("source:\n  lr: 1e-4\n  head_multiplier: 2\n")
     settings = read_settings(Outer, read_file(tmp_path / "a.yaml"), Outer())

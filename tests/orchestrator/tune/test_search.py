@@ -127,6 +127,7 @@ def test_rank_correlation_is_spearmans():
         (["--search", "mmdl.modes=choice(1,none)"], "mmdl.modes"),
         (["--search", "adapt.lr=uniform(1e-4,1e-3)", "--trials", "0"], "trials"),
         (["--search", "adapt.lr=uniform(1e-4,1e-3)", "--objective", "miou", "--pair.evaluation.kind", "none"], "miou"),
+        (["--search", "adapt.lr=uniform(1e-4,1e-3)", "--compute.backend", "local"], "runs its trials by Ray Tune"),
     ],
 )
 def test_a_search_that_cannot_be_is_refused_before_anything_starts(words, complaint, capsys, tmp_path):
