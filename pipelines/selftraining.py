@@ -132,6 +132,7 @@ class SelfTraining(SourceOnly):
                 step="adaptation",
                 networks=self.adapted_networks(),
                 settings=self.adapt,
+                optimisers=self.adaptation_optimisers(),
                 start=start,
                 target=f"label-{number}",
                 translated=self.isa,
