@@ -19,7 +19,7 @@ if __name__ == "__main__":
     adaptsegnet.main()
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge
 
@@ -27,12 +27,13 @@ from models.settings import DiscriminatorSettings
 from orchestrator import cli
 from orchestrator.contract.settings import OptimiserSettings
 from pipelines.alignment import Alignment, adversary, presets, published
+from pipelines.terms.adversarial import Adversarial, Objective, probabilities
+from pipelines.terms.labels import SourceLabels
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Tensor
 
-    from domains.batches.batch import Batch
-    from orchestrator.contract.method import Networks, Steps
+    from pipelines.terms.base import Term
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class AdaptSegNet(Alignment):
     """Weight of the adversarial loss (least squares, single level: 0.01)."""
     adversarial_auxiliary: Annotated[float, Ge(0)] = 2e-4
     """The same for the auxiliary classifier."""
-    objective: Literal["vanilla", "least_squares"] = "vanilla"
+    objective: Objective = "vanilla"
     """Adversarial loss: binary cross-entropy, or LS-GAN's mean square."""
 
     @property
@@ -56,57 +57,24 @@ class AdaptSegNet(Alignment):
         """The name shown in tables."""
         return "AdaptSegNet" if self.auxiliary > 0 else "AdaptSegNet (single level)"
 
-    @property
-    def discriminators(self) -> tuple[str, ...]:
-        """Names of the discriminators, one a level."""
-        return ("discriminator", "discriminator_auxiliary")[: len(self.segmenting)]
+    def ingredients(self) -> list[Term]:
+        """Cross-entropy on the source, and a discriminator a level."""
+        return [
+            SourceLabels(self.auxiliary),
+            Adversarial(
+                self.discriminator,
+                weight=(self.adversarial, self.adversarial_auxiliary),
+                optimiser=self.adversaries,
+                objective=self.objective,
+                levels=len(self.segmenting),
+                shown=self.shown,
+            ),
+        ]
 
-    def networks(self, num_classes: int) -> Networks:
-        """The segmenter's, and a discriminator for each level."""
-        from models.build import build_discriminator
-
-        found = super().networks(num_classes)
-        for number, name in enumerate(self.discriminators):
-            found[name] = build_discriminator(self.discriminator, num_classes, self.seed + number)
-        return found
-
-    def others(self) -> tuple[tuple[str, OptimiserSettings], ...]:
-        """The discriminators learn by their own optimiser."""
-        return tuple((name, self.adversaries) for name in self.discriminators)
-
-    def adaptation_uses(self) -> tuple[object, ...]:
-        """The discriminators and the weights of their losses too."""
-        weights = (self.adversarial, self.adversarial_auxiliary)
-        return (*super().adaptation_uses(), self.discriminator, *weights, self.objective)
-
-    def seen(self, logits_BKHW: Tensor) -> Tensor:
-        """What a discriminator is shown of a prediction: its probabilities."""
-        from losses.numeric import at_least_float32
-
-        return at_least_float32(logits_BKHW).softmax(1)
-
-    def adaptation(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
-        """First the segmenter against fixed discriminators, then these on what it made."""
-        from losses.adversarial import discriminator_loss, domain_loss
-        from models.discriminator import frozen
-
-        assert batch.target is not None
-        source = self.segment(nets, batch.source.image, draw).levels
-        loss, terms = self.supervised(source, batch.source.label)
-        target = [self.seen(logits) for logits in self.segment(nets, batch.target.image, draw).levels]
-        weights = (self.adversarial, self.adversarial_auxiliary)
-        for name, weight, maps in zip(self.discriminators, weights, target, strict=False):
-            deceived = domain_loss(frozen(nets[name])(maps), is_source=True, kind=self.objective)
-            terms[name.replace("discriminator", "adversarial")] = deceived
-            loss = loss + weight * deceived
-        yield self.segmenting, loss, terms
-
-        shown = zip(source, target, strict=True)
-        found = {
-            name: discriminator_loss(nets[name](self.seen(a.detach())), nets[name](b.detach()), self.objective)
-            for name, (a, b) in zip(self.discriminators, shown, strict=True)
-        }
-        yield self.discriminators, sum(found.values(), start=loss.new_zeros(())), found
+    @staticmethod
+    def shown(logits_BKHW: Tensor) -> Tensor:
+        """What a discriminator sees of a prediction: its probabilities."""
+        return probabilities(logits_BKHW)
 
 
 SHORT = {

@@ -43,8 +43,9 @@ class AdvEnt(AdaptSegNet):
         """The name shown in tables."""
         return "AdvEnt"
 
-    def seen(self, logits_BKHW: Tensor) -> Tensor:
-        """What a discriminator is shown of a prediction: its self-information."""
+    @staticmethod
+    def shown(logits_BKHW: Tensor) -> Tensor:
+        """What a discriminator sees of a prediction: its self-information."""
         from losses.entropy import self_information
 
         return self_information(logits_BKHW)

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from annotated_types import Ge
 
 from domains.base.settings import AugmentSettings
-from orchestrator.contract.method import Method, Sizes
+from orchestrator.contract.method import Sizes
 from orchestrator.contract.settings import OptimiserSettings, TrainSettings
 from orchestrator.contract.stages import TARGET, Evaluate, Panels, Stage, Train
 from pipelines.benchmarks import CAFFE, on_every_benchmark
 from pipelines.presets import adversarial_training, on_every_pair, whole_images
+from pipelines.terms.base import Recipe, Step
+from pipelines.terms.labels import SourceLabels
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Generator
 
     from domains.batches.batch import Batch
-    from models.segmenter import Prediction
     from orchestrator.contract.method import Networks, Steps
 
 
@@ -32,19 +33,12 @@ def adversary(lr: float = 1e-4) -> OptimiserSettings:
     return OptimiserSettings(optimiser="adam", lr=lr, head_multiplier=1.0, beta2=0.99, weight_decay=0.0)
 
 
-class Segmented(NamedTuple):
-    """The images of one domain and what the networks make of them."""
-
-    image_B3HW: Tensor
-    """As the network saw them, in [0, 1]."""
-    prediction: Prediction
-    levels: list[Tensor]
-    """Full-size logits B x K x H x W of the main classifier and, where there is one, of the auxiliary."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Alignment(Method):
-    """Base: the networks, the stages, and the supervised part of a step."""
+class Alignment(Recipe):
+    """Base: the networks and the stages.
+
+    A subclass lists its ingredients, which read the views `source` and `target`, each segmented in a pass of its own.
+    """
 
     augment: AugmentSettings = field(default_factory=whole_images)
     source: TrainSettings = field(default_factory=lambda: adversarial_training(150_000))
@@ -54,31 +48,22 @@ class Alignment(Method):
     auxiliary: Annotated[float, Ge(0)] = 0.1
     """Weight of the segmentation loss of a second classifier on the encoder's third stage; 0: no such classifier."""
 
-    def networks(self, num_classes: int) -> Networks:
-        """The segmenter and, with two levels, its auxiliary classifier."""
-        from models.build import build_auxiliary, build_segmenter
-
-        found: Networks = {"segmenter": build_segmenter(self.model, num_classes, self.seed)}
-        if self.auxiliary > 0:
-            found["auxiliary"] = build_auxiliary(self.model, num_classes, self.seed)
-        return found
-
     @property
     def segmenting(self) -> tuple[str, ...]:
         """Names of the networks that segment."""
         return ("segmenter", "auxiliary") if self.auxiliary > 0 else ("segmenter",)
 
-    def others(self) -> tuple[tuple[str, OptimiserSettings], ...]:
-        """Further networks of adaptation, each with its optimiser."""
-        return ()
+    def networks(self, num_classes: int) -> Networks:
+        """With two levels the auxiliary classifier too."""
+        from models.build import build_auxiliary
 
-    def adaptation_uses(self) -> tuple[object, ...]:
-        """Settings that decide the outcome of adaptation, beside those of its training."""
-        return (self.model, self.augment, self.auxiliary)
+        found = super().networks(num_classes)
+        if self.auxiliary > 0:
+            found["auxiliary"] = build_auxiliary(self.model, num_classes, self.seed)
+        return found
 
     def stages(self, sizes: Sizes) -> list[Stage]:
         """Train on the source, measure, train on both, measure."""
-        others = self.others()
         return [
             Train(
                 name="source",
@@ -93,9 +78,9 @@ class Alignment(Method):
             Train(
                 name="adapt",
                 step="adaptation",
-                networks=(*self.segmenting, *(name for name, _ in others)),
+                networks=self.adapted_networks(),
                 settings=self.adapt,
-                optimisers=others,
+                optimisers=self.adaptation_optimisers(),
                 start="source" if self.start == "source" else "",
                 target=TARGET,
                 uses=self.adaptation_uses(),
@@ -115,31 +100,11 @@ class Alignment(Method):
 
     def source_alone(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
         """Cross-entropy on the source."""
-        loss, terms = self.supervised(self.segment(nets, batch.source.image, draw).levels, batch.source.label)
-        yield self.segmenting, loss, terms
+        return self.minimise([SourceLabels(self.auxiliary)], Step(nets, batch, draw, self.views()))
 
-    def segment(self, nets: Networks, image_B3HW: Tensor, draw: Generator) -> Segmented:
-        """Segment the images of a domain with their colours changed."""
-        from domains.batches.photometric import photometric
-        from models.deeplab import upsample
-
-        image = photometric(image_B3HW, self.augment, draw)
-        prediction = nets["segmenter"](image)
-        levels = [prediction.logits_BKhw]
-        if self.auxiliary > 0:
-            levels.append(nets["auxiliary"](prediction.middle_BEhw))
-        return Segmented(image, prediction, [upsample(level, image.shape[2:]) for level in levels])
-
-    def supervised(self, levels: list[Tensor], label_BHW: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted segmentation loss of source logits, and its parts."""
-        from losses.segmentation import cross_entropy
-
-        names = ("seg_source", "seg_auxiliary")
-        terms = {name: cross_entropy(level, label_BHW) for name, level in zip(names, levels, strict=False)}
-        loss = terms["seg_source"]
-        if self.auxiliary > 0:
-            loss = loss + self.auxiliary * terms["seg_auxiliary"]
-        return loss, terms
+    def adaptation(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
+        """The losses of all ingredients, then the turns of their rivals."""
+        return self.minimise(self.ingredients(), Step(nets, batch, draw, self.views()))
 
 
 Kind = TypeVar("Kind", bound=Alignment)

@@ -26,11 +26,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from domains.base.settings import AugmentSettings, IsaSettings
 from models.settings import MmdlSettings
 from orchestrator import cli
+from orchestrator.contract.method import Sizes
 from orchestrator.contract.published_table import PublishedTable
-from orchestrator.contract.stages import Train
+from orchestrator.contract.stages import Stage, Train
 from pipelines.benchmarks import MIT_B5, transformer
 from pipelines.drsl_tables import TABLES
-from pipelines.selftraining import Preparation, SelfTraining, presets, published
+from pipelines.selftraining import SelfTraining, presets, published
 from pipelines.source_only import SOURCE_STAGE
 from pipelines.terms.base import Step
 from pipelines.terms.labels import Labels, Reduction, SourceLabels
@@ -81,29 +82,24 @@ class Drsl(SelfTraining):
             return "self-training (CBST)"
         return "DRSL+" if self.loss.consistency > 0 else "DRSL"
 
-    def preparation(self) -> Preparation:
-        """Source training by Eq. 1, and the head's: in a second training by Eq. 8, or beside the first."""
+    def stages(self, sizes: Sizes) -> list[Stage]:
+        """Source training by Eq. 1, and the head's: in a second training by Eq. 8, or beside the first; then rounds."""
         if not self.regularised:
-            return super().preparation()
-        both = ("segmenter", "mmdl")
+            return super().stages(sizes)
         # Of the weights, those that source training knows: DRSL and DRSL+ can share it.
         uses = (self.model, self.augment, self.mmdl, self.loss.triplet, self.loss.mixture)
+        head = Train(
+            name="source-mmdl",
+            step="source_regularised",
+            networks=("segmenter", "mmdl"),
+            settings=self.source,
+            uses=uses,
+        )
         if self.pretrain == "frozen_backbone":
-            source = Train(
-                name=SOURCE_STAGE,
-                step="source_with_fixed_features",
-                networks=both,
-                settings=self.source,
-                uses=uses,
-            )
-            return Preparation([source, self.source_evaluation()], SOURCE_STAGE, SOURCE_STAGE)
-        regularised = Train(
-            name="source-mmdl", step="source_regularised", networks=both, settings=self.source, uses=uses
-        )
-        stages = [*super().preparation().stages, regularised]
-        return Preparation(
-            stages, regularised.name, SOURCE_STAGE if self.labeller == "source_only" else regularised.name
-        )
+            source = replace(head, name=SOURCE_STAGE, step="source_with_fixed_features")
+            return [source, self.source_evaluation(), *self.rounds(SOURCE_STAGE, SOURCE_STAGE)]
+        labeller = SOURCE_STAGE if self.labeller == "source_only" else head.name
+        return [self.source_training(), self.source_evaluation(), head, *self.rounds(head.name, labeller)]
 
     def ingredients(self) -> list[Term]:
         """Eq. 9 (DRSL) and Eq. 10 (DRSL+): cross-entropy on both domains, and the head's losses where they count."""

@@ -24,12 +24,11 @@ from orchestrator import cli
 from orchestrator.contract.settings import TrainSettings
 from pipelines.alignment import Alignment, presets, published
 from pipelines.presets import adversarial_training
+from pipelines.terms.entropy import Entropy
+from pipelines.terms.labels import SourceLabels
 
 if TYPE_CHECKING:
-    from torch import Generator
-
-    from domains.batches.batch import Batch
-    from orchestrator.contract.method import Networks, Steps
+    from pipelines.terms.base import Term
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,22 +48,9 @@ class MinEnt(Alignment):
         """The name shown in tables."""
         return "MinEnt"
 
-    def adaptation_uses(self) -> tuple[object, ...]:
-        """The weights of the entropies too."""
-        return (*super().adaptation_uses(), self.entropy, self.entropy_auxiliary)
-
-    def adaptation(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
+    def ingredients(self) -> list[Term]:
         """Cross-entropy on the source and the entropy of the target's predictions."""
-        from losses.entropy import normalised_entropy
-
-        assert batch.target is not None
-        loss, terms = self.supervised(self.segment(nets, batch.source.image, draw).levels, batch.source.label)
-        levels = self.segment(nets, batch.target.image, draw).levels
-        weights = {"entropy": self.entropy, "entropy_auxiliary": self.entropy_auxiliary}
-        for (name, weight), logits in zip(weights.items(), levels, strict=False):
-            terms[name] = normalised_entropy(logits)
-            loss = loss + weight * terms[name]
-        yield self.segmenting, loss, terms
+        return [SourceLabels(self.auxiliary), Entropy(self.entropy, self.entropy_auxiliary)]
 
 
 PRESETS = {**presets(MinEnt), **published(MinEnt)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from annotated_types import Ge, Gt, Le
 
@@ -53,16 +53,6 @@ class PseudoSettings(ViewSettings):
     """That share grows no further than this (CRST's code: 0.06)."""
 
 
-class Preparation(NamedTuple):
-    """How the first round begins."""
-
-    stages: list[Stage]
-    start: str
-    """Training stage whose weights are adapted."""
-    labeller: str
-    """Training stage whose model labels in round 0."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class SelfTraining(SourceOnly):
     """Base of the self-training methods: the stages of class-balanced self-training (CBST, Zou et al. 2018).
@@ -86,25 +76,26 @@ class SelfTraining(SourceOnly):
 
     def stages(self, sizes: Sizes) -> list[Stage]:
         """Source training, then rounds of labelling the target and training on both domains."""
-        stages, start, labeller = self.preparation()
-        if self.pseudo.spatial_prior:
-            stages.append(Statistics(name=STATISTICS_STAGE))
+        return [self.source_training(), self.source_evaluation(), *self.rounds(SOURCE_STAGE, SOURCE_STAGE)]
+
+    def rounds(self, start: str, labeller: str) -> list[Stage]:
+        """Rounds of labelling the target and training on both domains, and what draws the last of them.
+
+        Args:
+            start: training stage whose weights the first round adapts.
+            labeller: training stage whose model labels in the first round.
+        """
+        stages: list[Stage] = [Statistics(name=STATISTICS_STAGE)] if self.pseudo.spatial_prior else []
         for number in range(self.pseudo.rounds):
             stages += self._round(number, labeller, start)
             labeller = start = f"adapt-{number}"
         last = self.pseudo.rounds - 1
-        stages.append(
-            Panels(
-                name="panels",
-                models=(("source-only", SOURCE_STAGE), ("adapted", f"adapt-{last}")),
-                labels=(f"pseudo-label (round {last})", f"label-{last}"),
-            )
+        panels = Panels(
+            name="panels",
+            models=(("source-only", SOURCE_STAGE), ("adapted", f"adapt-{last}")),
+            labels=(f"pseudo-label (round {last})", f"label-{last}"),
         )
-        return stages
-
-    def preparation(self) -> Preparation:
-        """The stages before the first round."""
-        return Preparation([self.source_training(), self.source_evaluation()], SOURCE_STAGE, SOURCE_STAGE)
+        return [*stages, panels]
 
     @property
     def softness(self) -> float:
@@ -132,6 +123,7 @@ class SelfTraining(SourceOnly):
                 step="adaptation",
                 networks=self.adapted_networks(),
                 settings=self.adapt,
+                optimisers=self.adaptation_optimisers(),
                 start=start,
                 target=f"label-{number}",
                 translated=self.isa,

@@ -29,14 +29,18 @@ from models.settings import DiscriminatorSettings
 from orchestrator import cli
 from orchestrator.contract.published_table import PublishedTable, Variant
 from orchestrator.contract.settings import OptimiserSettings
-from pipelines.alignment import Alignment, Segmented, adversary, presets, published
+from pipelines.alignment import Alignment, adversary, presets, published
+from pipelines.terms.adversarial import Adversarial
+from pipelines.terms.labels import SourceLabels
+from pipelines.terms.reconstruction import Reconstruction
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Generator
     from torch.nn import Module
 
     from domains.batches.batch import Batch
     from orchestrator.contract.method import Networks, Steps
+    from pipelines.terms.base import Term
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,77 +86,43 @@ class Structure(Alignment):
         variants = {(True, True): "", (True, False): " (feature level)", (False, True): " (output level)"}
         return "Structure Enhancement" + variants.get((self.reconstruction > 0, self.adversarial > 0), " (source only)")
 
-    def networks(self, num_classes: int) -> Networks:
-        """The segmenter, the decoder and the discriminator."""
-        from models.build import build_decoder, build_discriminator
-
-        return {
-            **super().networks(num_classes),
-            "decoder": build_decoder(self.model, self.decoder_width, self.seed),
-            "discriminator": build_discriminator(self.discriminator, num_classes, self.seed),
-        }
-
-    def others(self) -> tuple[tuple[str, OptimiserSettings], ...]:
-        """The decoder and the discriminator, where their weights count, learn by their own optimiser."""
-        parts = {"decoder": self.reconstruction, "discriminator": self.adversarial}
-        return tuple((name, self.adversaries) for name, weight in parts.items() if weight > 0)
+    def ingredients(self) -> list[Term]:
+        """Cross-entropy on the source, and of the two levels those whose weight counts (Eq. 3, Eq. 2)."""
+        found: list[Term] = [SourceLabels(self.auxiliary)]
+        if self.reconstruction > 0:
+            decoding = (self.reconstruction, self.reduction, self.pixel_scale, self.decoder_width)
+            found.append(Reconstruction(*decoding, optimiser=self.adversaries))
+        if self.adversarial > 0:
+            found.append(Adversarial(self.discriminator, weight=(self.adversarial,), optimiser=self.adversaries))
+        return found
 
     def adaptation_uses(self) -> tuple[object, ...]:
-        """The side networks and the weights of their losses too."""
+        """All settings of both levels, also of one that does not count."""
         decoding = (self.reconstruction, self.reduction, self.pixel_scale, self.decoder_width, self.encoder_grad)
-        return (*super().adaptation_uses(), *decoding, self.adversarial, self.discriminator)
+        own = (self.model, self.augment, self.auxiliary, *decoding, self.adversarial, self.discriminator)
+        levels = (SourceLabels, Reconstruction, Adversarial)
+        added = (value for term in self.ingredients() if not isinstance(term, levels) for value in term.decides)
+        return (*own, *added)
 
     def adaptation(self, nets: Networks, batch: Batch, draw: Generator) -> Steps:
         """Eq. 3 for segmenter and decoder against a fixed discriminator, then Eq. 2 for that."""
-        from losses.adversarial import discriminator_loss, domain_loss
-        from losses.numeric import at_least_float32
-        from models.discriminator import frozen
-
-        assert batch.target is not None
-        source = self.segment(nets, batch.source.image, draw)
-        loss, terms = self.supervised(source.levels, batch.source.label)
-        learning = self.segmenting
-        if not self.others():
-            # Source only: even looking at the target would move the averages of batch normalisation.
-            yield learning, loss, terms
-            return
-        target = self.segment(nets, batch.target.image, draw)
-        maps = at_least_float32(target.levels[0]).softmax(1)
-        if self.reconstruction > 0:
-            terms["reconstruction"] = self._reconstruct(nets, source) + self._reconstruct(nets, target)
-            loss = loss + self.reconstruction * terms["reconstruction"]
-            learning = (*learning, "decoder")
-        if self.adversarial > 0:
-            terms["adversarial"] = domain_loss(frozen(nets["discriminator"])(maps), is_source=True)
-            loss = loss + self.adversarial * terms["adversarial"]
+        updates = super().adaptation(nets, batch, draw)
         with self._averaging(nets["segmenter"]):
-            yield learning, loss, terms
-
-        if self.adversarial > 0:
-            real = nets["discriminator"](at_least_float32(source.levels[0].detach()).softmax(1))
-            found = discriminator_loss(real, nets["discriminator"](maps.detach()))
-            yield ("discriminator",), found, {"discriminator": found}
+            yield next(updates)
+        yield from updates
 
     @contextmanager
     def _averaging(self, segmenter: Module) -> Iterator[None]:
         """While it lasts, backward gives the encoder the mean of what its branches ask for, if that is wanted."""
         from models.discriminator import unwrapped
 
-        branches = 1 + len(self.others())
+        branches = len(self.ingredients())
         encoder = unwrapped(segmenter).get_submodule("encoder")
         averaged = [p for p in encoder.parameters() if p.requires_grad and self.encoder_grad == "mean"]
         hooks = [parameter.register_hook(lambda gradient: gradient / branches) for parameter in averaged]
         yield
         for hook in hooks:
             hook.remove()
-
-    def _reconstruct(self, nets: Networks, seen: Segmented) -> Tensor:
-        """L1 between an image and what the decoder makes of its features."""
-        from losses.numeric import at_least_float32
-
-        image = nets["decoder"](seen.prediction.features_BDhw, seen.image_B3HW.shape[2:])
-        difference = (at_least_float32(image) - (2 * seen.image_B3HW - 1)).abs() * self.pixel_scale
-        return difference.mean() if self.reduction == "mean" else difference.sum() / len(difference)
 
 
 # Weights and rate for a hundred steps, in the papers' proportion: see `pipelines/adaptsegnet.py`.

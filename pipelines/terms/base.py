@@ -153,6 +153,10 @@ class Recipe(Method):
         brought = (name for term in self.ingredients() for name in (*term.learns, *term.rivals))
         return (*self.segmenting, *brought)
 
+    def adaptation_optimisers(self) -> tuple[tuple[str, OptimiserSettings], ...]:
+        """(network, optimiser) of each of these that learns otherwise than the stage says."""
+        return tuple(pair for term in self.ingredients() for pair in term.optimisers())
+
     def adaptation_uses(self) -> tuple[object, ...]:
         """Settings that decide the outcome of adaptation, beside those of its training."""
         return (self.model, self.augment, *(value for term in self.ingredients() for value in term.decides))

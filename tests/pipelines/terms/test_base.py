@@ -16,7 +16,7 @@ from orchestrator.contract.config import flatten
 from orchestrator.contract.method import Method, Sizes
 from orchestrator.contract.stages import Train
 from orchestrator.run.fingerprint import fingerprints_of
-from pipelines import cbst, crst, drsl
+from pipelines import adaptsegnet, advent, cbst, crst, drsl, minent, structure
 from pipelines.crst import Crst
 from pipelines.source_only import SourceOnly
 from pipelines.terms.base import Recipe, Step, Term, View, total
@@ -199,7 +199,7 @@ def test_settings_of_an_added_ingredient_are_in_the_fingerprint(change):
     assert last(dataclasses.replace(COMPOSED, **change)) != last(COMPOSED)
 
 
-METHODS = {module.__name__: module for module in (cbst, crst, drsl)}
+METHODS = {module.__name__: module for module in (adaptsegnet, advent, cbst, crst, drsl, minent, structure)}
 
 
 def changes(method: Method):
@@ -243,3 +243,18 @@ def test_a_part_of_a_view_has_the_same_images_of_everything():
     assert isinstance(part, View)
     assert [len(tensor) for tensor in (part.image_B3HW, *part.prediction, *part.levels, part.labels_BHW)] == [1] * 6
     assert torch.equal(part.logits_BKHW, view.logits_BKHW[1:])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_ingredient_added_to_any_method_is_trained_and_decides(name):
+    base = METHODS[name].PRESETS["toy"]()
+
+    class More(type(base)):
+        def ingredients(self) -> list[Term]:
+            return [*super().ingredients(), Mean("added", 17.5)]
+
+    more = More(**{field.name: getattr(base, field.name) for field in dataclasses.fields(base)})
+    adapt = [stage for stage in more.stages(SIZES) if isinstance(stage, Train)][-1]
+    assert adapt.networks[-1] == "rival"
+    assert {"added", 17.5} <= {value for value in adapt.uses if isinstance(value, str | float)}
+    assert base.adaptation_uses() == more.adaptation_uses()[:-2]
