@@ -125,6 +125,15 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     module.load_state_dict(dict(tensors), assign=True)
 
 
+def weights_digest(module: nn.Module) -> str:
+    """sha256 of all parameters and buffers of a module, by name."""
+    found = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        found.update(f"{name} {_kind(value)}\n".encode())
+        found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
 def _normalisation(segmenter: Segmenter) -> dict[str, Any]:
     """How images enter the network; `scale` is the value of full intensity."""
     constants = {

@@ -12,7 +12,7 @@ from domains.base.settings import AugmentSettings, IsaSettings, PairSettings
 from models.settings import SegmenterSettings
 from orchestrator.contract.published_table import PublishedTable
 from orchestrator.contract.settings import ComputeSettings, ProtocolSettings, TrainSettings, ValidationSettings
-from orchestrator.contract.stages import Stage
+from orchestrator.contract.stages import Stage, Train
 
 if TYPE_CHECKING:
     from typing import Annotated
@@ -42,10 +42,11 @@ class Sizes:
 class Method:
     """Base of every method: one subclass, in one file of `pipelines/`, is a method and its configuration.
 
-    The engine calls `networks`, `parameter_groups` and `stages`, and in a training stage the generator that the
-    stage names: `step(networks, batch, draw)`, which yields `(network names, loss, terms)`. Between yields the
-    engine runs backward and steps the optimisers of the networks named, so a method with several optimisers needs no
-    loop of its own. `draw` is the generator of (seed, stage, step, rank): the only source of randomness in a step.
+    The engine calls `networks`, `parameter_groups`, `stages`, `begin` and `after_step`, and in a training stage the
+    generator that the stage names: `step(networks, batch, draw)`, which yields `(network names, loss, terms)`. Between
+    yields the engine runs backward and steps the optimisers of the networks named, so a method with several optimisers
+    needs no loop of its own. `draw` is the generator of (seed, stage, step, rank): the only source of randomness in a
+    step.
     """
 
     name: ClassVar[str]
@@ -91,6 +92,30 @@ class Method:
         """Optimiser parameter groups of one network; a network without an encoder learns at the head's rate."""
         own = getattr(network, "parameter_groups", None)
         return own(lr, head_multiplier) if own else [{"params": network.parameters(), "lr": lr * head_multiplier}]
+
+    def begin(self, stage: Train, nets: Networks) -> None:
+        """Prepare the networks of a training stage before its first step: a teacher becomes the student, say.
+
+        Called by every worker, without gradients, when the weights that the stage begins with are loaded. A stage that
+        goes on from a checkpoint calls it too, before the weights of the checkpoint are loaded. Networks that do not
+        learn are in eval mode; what is put in another mode here stays so.
+
+        Args:
+            stage: the stage.
+            nets: those that it lists, by name, none of them wrapped.
+        """
+
+    def after_step(self, stage: Train, nets: Networks, step: int) -> None:
+        """Change the networks that do not learn, once after each optimiser step: an average of weights, say.
+
+        Called by every worker, without gradients, whatever the number of micro-batches. All workers hold the same
+        weights; the outcome must be a function of these, so that it is the same everywhere.
+
+        Args:
+            stage: the stage.
+            nets: as in `begin`.
+            step: optimiser steps that are done, from 1.
+        """
 
     def stages(self, sizes: Sizes) -> list[Stage]:
         """The stage graph in an order in which every stage follows what it needs."""

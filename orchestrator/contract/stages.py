@@ -22,7 +22,7 @@ class Train:
     step: str
     """Method attribute: a generator of (optimiser names, loss, logged terms)."""
     networks: tuple[str, ...]
-    """Names, among the method's networks, of those that take part."""
+    """Names, among the method's networks, of those that learn."""
     settings: TrainSettings
     optimisers: tuple[tuple[str, OptimiserSettings], ...] = ()
     """(network, optimiser) of each network that learns otherwise than `settings` says."""
@@ -40,6 +40,11 @@ class Train:
     """A class is rare where a smaller share of the target's pixels is predicted as it."""
     uses: tuple[object, ...] = ()
     """Further settings that decide the outcome: part of the stage's fingerprint."""
+    kept: tuple[str, ...] = field(default=(), metadata=NEUTRAL)
+    """Networks that get no gradient and that the method itself changes (`Method.begin`, `Method.after_step`): teachers,
+    prototypes. They are in checkpoints and handed on."""
+    fixed: tuple[str, ...] = field(default=(), metadata=NEUTRAL)
+    """Networks that never change: built anew each time and not saved. Their weights are part of the fingerprint."""
     passes: Literal["one", "several"] = field(default="one", metadata=NEUTRAL)
     """several: the step may yield losses that update no network, `(), loss, terms`, whose gradients add up until one
     that does."""
@@ -50,6 +55,17 @@ class Train:
     def needs(self) -> tuple[str, ...]:
         """Stages whose output this one reads."""
         return tuple(name for name in (self.start, self.target) if name and name != TARGET)
+
+    def __post_init__(self) -> None:
+        """Refuse a network of two roles."""
+        names = (*self.networks, *self.kept, *self.fixed)
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{self.name}: {', '.join(doubled)} must be in one of networks, kept and fixed, once")
+
+    @property
+    def saved(self) -> tuple[str, ...]:
+        """Networks that are in its checkpoints, and that it hands on."""
+        return (*self.networks, *self.kept)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ class Memory:
     """Bytes of a training stage on one worker."""
 
     networks: dict[str, int]
-    """Numbers of each network's parameters."""
+    """Numbers of parameters of each network that learns."""
     weights: int
     gradients: int
     optimisers: int
@@ -60,9 +60,12 @@ def memory_of(stage: Train, method: Method, num_classes: int, source: Size, targ
     with torch.device("meta"):
         built = method.networks(num_classes)
     networks: Networks = {name: built[name] for name in stage.networks}
+    others: Networks = {name: built[name] for name in (*stage.kept, *stage.fixed)}
     for network in networks.values():
         set_train_mode(network, settings.batchnorm, settings.affine)
-    activations = _activations(stage, method, networks, _batch(stage, num_classes, source, target, soft))
+    for network in others.values():
+        network.eval().requires_grad_(False)
+    activations = _activations(stage, method, networks | others, _batch(stage, num_classes, source, target, soft))
     states = 0
     learning = dict.fromkeys(networks, settings) | dict(stage.optimisers)
     for name, network in networks.items():
@@ -72,10 +75,12 @@ def memory_of(stage: Train, method: Method, num_classes: int, source: Size, targ
         optimiser.step()
         states += sum(_bytes(value) for state in optimiser.state.values() for value in state.values())
     parameters = [p for network in networks.values() for p in network.parameters()]
-    buffers = [b for network in networks.values() for b in network.buffers()]
+    held = [
+        tensor for network in (networks | others).values() for tensor in (*network.parameters(), *network.buffers())
+    ]
     return Memory(
         networks={name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()},
-        weights=sum(map(_bytes, [*parameters, *buffers])),
+        weights=sum(map(_bytes, held)),
         gradients=sum(_bytes(p) for p in parameters if p.requires_grad),
         optimisers=states,
         activations=activations,

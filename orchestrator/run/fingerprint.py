@@ -71,8 +71,19 @@ def fingerprints_of(stages: Sequence[Stage], method: Method) -> dict[str, Finger
             spec |= {"validation": deciding(method.validation)} if method.validation.times else {}
             if record := translations_record(stage.translated):
                 spec["translations"] = record
+            if stage.fixed:
+                spec["fixed weights"] = _fixed_weights(stage, method)
         found[stage.name] = Fingerprint.of(spec, {name: found[name].digest for name in stage.needs})
     return found
+
+
+def _fixed_weights(stage: Train, method: Method) -> dict[str, str]:
+    """Digests of the networks that a stage only reads: what they are built from can change under the same name."""
+    from domains.base.labels import label_space
+    from models.weights import weights_digest
+
+    built = method.networks(len(label_space(method.pair.label_space)))
+    return {name: weights_digest(built[name]) for name in stage.fixed}
 
 
 def _domains_of(stage: Stage, pair: PairSettings) -> list[DomainSettings]:

@@ -112,11 +112,9 @@ class Loop:
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         built = job.method.networks(job.num_classes)
         self.networks: dict[str, nn.Module] = {name: built[name] for name in self.stage.networks}
-        if job.start:
-            load_start(self.networks, job.method.exported, job.start)
-        for network in self.networks.values():
-            network.to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            set_train_mode(network, self.settings.batchnorm, self.settings.affine)
+        self.saved = {name: built[name] for name in self.stage.saved}
+        self.all = self.saved | {name: built[name] for name in self.stage.fixed}
+        self._begin()
         learning = dict.fromkeys(self.networks, self.settings) | dict(self.stage.optimisers)
         raw = {name: make_optimiser(job.method, name, net, learning[name]) for name, net in self.networks.items()}
         span = self.settings.schedule_steps or job.steps
@@ -126,24 +124,38 @@ class Loop:
         self._writer = hold(job.folder / CHECKPOINTS) if self.accelerator.is_main_process else None
         self.step = self._resume(raw)
         self.several = self.stage.passes == "several"
-        self.wrapped = {name: self._wrapped(net) for name, net in self.networks.items()}
+        self.wrapped = {name: self._wrapped(name, net) for name, net in self.all.items()}
         self.optimisers = raw
         self.updates = Updates(self.networks, raw, self.accelerator.scaler, self.settings.clip)
-        self.averages = BatchNormSync(self.networks.values(), self.accelerator)
+        self.averages = BatchNormSync(self.saved.values(), self.accelerator)
         self.watch = Watch(self.accelerator.device, self._diverged)
         self.agreement = Agreement(self.accelerator)
         self._source_counts: Tensor | None = None
         self._notice: object = None
 
-    def _wrapped(self, network: nn.Module) -> nn.Module:
+    def _begin(self) -> None:
+        """Bring all networks to the weights, the device and the mode that the stage begins with."""
+        if self.job.start:
+            load_start(self.all, self.job.method.exported, self.job.start)
+        for name, network in self.all.items():
+            network.to(self.accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if name in self.networks:
+                set_train_mode(network, self.settings.batchnorm, self.settings.affine)
+            else:
+                network.eval().requires_grad_(False)
+        torch.manual_seed(seed_of(self.job.method.seed, self.stage.name, "begin"))  # the same for all workers
+        with torch.no_grad():
+            self.job.method.begin(self.stage, self.all)
+
+    def _wrapped(self, name: str, network: nn.Module) -> nn.Module:
         """A network as a step calls it.
 
-        With one pass an update, its gradients are averaged within that. With several, nothing but the forward is
-        wrapped, for autocast, and `average_gradients` does it before the update.
+        With one pass an update, the gradients of one that learns are averaged within that. With several, nothing but
+        the forward is wrapped, for autocast, and `average_gradients` does it before the update.
         """
         if not _has_weights(network):
             return network
-        if self.several:
+        if self.several or name not in self.networks:
             return self.accelerator.prepare_model(network, evaluation_mode=True)
         return self.accelerator.prepare(network)
 
@@ -168,6 +180,8 @@ class Loop:
                 self._micro_step(position, batch.to(self.accelerator.device))
             if self.accelerator.sync_gradients:
                 self.step += 1
+                with torch.no_grad():
+                    self.job.method.after_step(self.stage, self.all, self.step)
                 if meter:
                     meter.tick()
                 if self._end_of_step():
@@ -218,7 +232,7 @@ class Loop:
         judged = validation is not None and validation.due(self.step, self.job.steps)
         if save or judged or self.step % self.settings.log_every == 0:
             self.watch.settle()
-            require_same(self.networks, self.accelerator)
+            require_same(self.saved, self.accelerator)
             self._log({METRIC: self._validate(validation)} if validation and judged else {})
         if not (self.agreement.due() or save):
             return False
@@ -238,12 +252,14 @@ class Loop:
 
     def _validate(self, validation: Validation) -> float:
         """The score of the exported network as it is now; training goes on as if nothing had been."""
-        network = self.networks[self.job.method.exported]
+        network = self.saved[self.job.method.exported]
         if self._source_counts is None:
             self._source_counts = self._sum(validation.source_counts(self.rank, self.world))
+        modes = [(layer, layer.training) for layer in network.modules()]
         network.eval()
         sums = self._sum(validation.prediction_sums(network, self.rank, self.world, self.accelerator.device))
-        set_train_mode(network, self.settings.batchnorm, self.settings.affine)
+        for layer, training in modes:
+            layer.training = training
         return transfer_score(sums, self._source_counts)
 
     def _sum(self, part: Tensor) -> Tensor:
@@ -284,8 +300,9 @@ class Loop:
         if self.accelerator.is_main_process:
             tensors: dict[str, dict[str, Tensor]] = {NETWORKS: {}, "optimisers": {}}
             state: dict[str, Any] = {"optimisers": {}, "schedules": {}, "scaler": None, "unlogged": unlogged}
-            for name, network in self.networks.items():
+            for name, network in self.saved.items():
                 tensors[NETWORKS] |= {f"{name}/{key}": value for key, value in network.state_dict().items()}
+            for name in self.networks:
                 values, rest = checkpoints.optimiser_tensors(name, self.optimisers[name])
                 tensors["optimisers"] |= values
                 state["optimisers"][name] = rest
@@ -316,9 +333,10 @@ class Loop:
         found = checkpoints.at(folder / CHECKPOINTS, step)
         tensors, state = found.tensors(NETWORKS), found.state()
         optimiser_tensors = found.tensors("optimisers")
-        for name, network in self.networks.items():
+        for name, network in self.saved.items():
             own = {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}
             network.load_state_dict(own)
+        for name in self.networks:
             checkpoints.restore_optimiser(name, optimisers[name], optimiser_tensors, state["optimisers"][name])
             self.schedules[name].load_state_dict(state["schedules"][name])
         if self.accelerator.scaler is not None and state["scaler"]:
@@ -340,11 +358,11 @@ class Loop:
     def _write_outputs(self) -> None:
         """Hand on the weights: the exported network as a model folder, the others as plain tensors."""
         if self.accelerator.is_main_process:
-            for name, network in self.networks.items():
+            for name, network in self.saved.items():
                 if name == self.job.method.exported:
                     assert isinstance(network, Segmenter)
                     save_model(self.job.folder / MODEL, network, self.job.method.model, **self.job.description)
-                elif _has_weights(network):
+                elif _has_weights(network) or name in self.stage.kept:
                     write_tensors(self.job.folder / NETWORKS / f"{name}.safetensors", network.state_dict())
         self.accelerator.wait_for_everyone()
 

@@ -18,6 +18,8 @@ class Parted(StageFailed):
 def require_same(networks: Mapping[str, nn.Module], accelerator: Accelerator) -> None:
     """Compare the weights of all workers by a sum of each network; called by all of them after the same step.
 
+    Of a network that gets no gradients, buffers are compared too: what changes it may change these alone.
+
     Gradients that are not averaged, or a change that one worker alone makes, would go on unseen: the loss looks as it
     always does, and each worker trains a network of its own.
 
@@ -44,6 +46,7 @@ def require_same(networks: Mapping[str, nn.Module], accelerator: Accelerator) ->
 def _checksum(network: nn.Module, device: torch.device) -> Tensor:
     """The sum of all weights, in float64; each tensor is weighed by its place, so that none can stand for another."""
     total = torch.zeros((), dtype=torch.float64, device=device)
-    for place, parameter in enumerate(network.parameters(), 1):
-        total += parameter.detach().sum(dtype=torch.float64) * (1 + 1 / place)
+    learns = any(parameter.requires_grad for parameter in network.parameters())
+    for place, value in enumerate(network.parameters() if learns else network.state_dict().values(), 1):
+        total += value.detach().sum(dtype=torch.float64) * (1 + 1 / place)
     return total

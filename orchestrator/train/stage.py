@@ -141,7 +141,7 @@ def _validation(stage: Train, context: Context) -> Validation | None:
     """What the stage is validated on, where it trains a network that segments and is to be validated at all."""
     method, domains = context.method, context.domains
     settings = method.validation
-    if not settings.times or method.exported not in stage.networks:
+    if not settings.times or method.exported not in stage.saved:
         return None
     return Validation(domains.source, domains.target, len(domains.space), settings.images, settings.times)
 

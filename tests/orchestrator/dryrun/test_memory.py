@@ -54,6 +54,17 @@ def test_weights_gradients_and_states_are_those_of_the_networks():
     assert memory.weights == sum(t.nbytes for n in networks.values() for t in (*n.parameters(), *n.buffers()))
 
 
+@pytest.mark.parametrize("role", ["kept", "fixed"])
+def test_network_that_does_not_learn_takes_room_for_its_weights_alone(role):
+    method = dataclasses.replace(small(drsl), pretrain="joint")
+    stage = next(stage for stage in trainings(method) if stage.networks == ("segmenter",))
+    alone, beside = counted(stage, method), counted(dataclasses.replace(stage, **{role: ("mmdl",)}), method)
+    head = method.networks(SIZES.classes)["mmdl"]
+    more = sum(tensor.nbytes for tensor in (*head.parameters(), *head.buffers()))
+    assert more > 0
+    assert beside == dataclasses.replace(alone, weights=alone.weights + more)
+
+
 def test_adam_keeps_two_values_a_parameter():
     method = small(drsl)
     stage = trainings(method)[0]

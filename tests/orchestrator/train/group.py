@@ -32,8 +32,9 @@ def train(folder: Path, workers: int, method: str, code: int = 0, **how: Any) ->
         workers: processes.
         method: name of a method of `tests.orchestrator.train.methods`.
         code: that the processes must end with.
-        how: `steps`; `scaled`: losses are scaled as in fp16; `settings` and `stage`: what differs; `start`: folder of
-            the stage whose weights it begins with; `stop`: step in whose end the processes are killed.
+        how: `steps`; what differs in the method (`changes`), in its `stage` and in the `settings` of that; `start`:
+            folder of the stage whose weights it begins with; `stop`: step in whose end the processes are killed;
+            `precision`; `scaled`: losses are scaled as in fp16.
 
     Returns:
         What the stage hands on, by network and tensor, and what the first process printed.
@@ -79,8 +80,10 @@ def _work(folder: Path, name: str, how: dict[str, Any]) -> None:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     loop.ray.train.get_context = lambda: SimpleNamespace(get_world_size=lambda: world)  # type: ignore[assignment]
     loop.ray.train.get_preemption_info = lambda: None
-    method = method_named(name)
-    compute = ComputeSettings(workers=world, accumulation=MICRO_BATCHES // world, cpus_per_worker=1, precision="fp32")
+    method = method_named(name, **how.get("changes", {}))
+    compute = ComputeSettings(
+        workers=world, accumulation=MICRO_BATCHES // world, cpus_per_worker=1, precision=how.get("precision", "fp32")
+    )
     (stage,) = method.stages(None)  # type: ignore[arg-type]
     settings = dataclasses.replace(stage.settings, **how.get("settings", {}))
     stage = dataclasses.replace(stage, settings=settings, **how.get("stage", {}))

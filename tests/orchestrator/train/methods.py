@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.utils.data import Dataset
 
+from models.ema import ramped, update_average
 from orchestrator.contract.method import Method, Sizes
 from orchestrator.contract.settings import TrainSettings
 from orchestrator.contract.stages import Stage, Train
@@ -77,6 +78,62 @@ class Passes(Method):
         yield ("judge",), (nets["judge"](seen.detach()) - 1).square().mean(), {}
 
 
-def method_named(name: str) -> Method:
-    """The method of this name."""
-    return {method.name: method for method in (Passes,)}[name]()
+class Prototypes(nn.Module):
+    """Centroids, and how often they were moved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("centroids", torch.rand(3, 6))
+        self.register_buffer("moved", torch.zeros((), dtype=torch.int64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taught(Method):
+    """A student that follows a teacher, which is its average, and features of a network that never changes."""
+
+    name: ClassVar[str] = "taught"
+    exported: ClassVar[str] = ""
+
+    train: TrainSettings = field(default_factory=learning)
+    decay: float = 0.9
+    ramp: bool = True
+
+    def networks(self, num_classes: int) -> Networks:
+        """Each with weights of its own."""
+        torch.manual_seed(0)
+        return {"student": Student(), "teacher": Student(), "prototypes": Prototypes(), "first": Student().encoder}
+
+    def stages(self, sizes: Sizes) -> list[Stage]:
+        """One training, of one pass: with two workers the student is wrapped and the others are not."""
+        kept = ("teacher", "prototypes")
+        return [
+            Train(name="train", step="step", networks=("student",), kept=kept, fixed=("first",), settings=self.train)
+        ]
+
+    def begin(self, stage: Train, nets: Networks) -> None:
+        """The teacher starts as the student."""
+        nets["teacher"].load_state_dict(nets["student"].state_dict())
+
+    def step(self, nets: Networks, batch: Tensor, draw: Generator) -> Steps:
+        """Consistency with the teacher, and with the features of the first network."""
+        still = [nets["teacher"], nets["prototypes"], nets["first"]]
+        assert not any(layer.training for network in still for layer in network.modules())
+        assert not any(parameter.requires_grad for network in still for parameter in network.parameters())
+        taught, features = nets["teacher"](batch), nets["first"](batch)
+        halves = nets["student"](batch).square().mean(), (nets["student"](-batch) - taught).square().mean()
+        seen = {"autocast of first": (features != features.bfloat16()).sum() == 0}
+        centroids = nets["prototypes"].centroids
+        unused = sum(p.sum() * 0 for p in nets["student"].parameters())
+        loss = sum(halves) + (features.mean() - centroids.mean()) ** 2 + unused
+        yield ("student",), loss, {name: value.float() for name, value in seen.items()}
+
+    def after_step(self, stage: Train, nets: Networks, step: int) -> None:
+        """The average moves, and the centroids towards the weights of the head."""
+        update_average(nets["teacher"], nets["student"], ramped(self.decay, step) if self.ramp else self.decay)
+        nets["prototypes"].centroids.lerp_(nets["student"].head.weight, 0.1)  # type: ignore[union-attr,operator]
+        nets["prototypes"].moved += 1  # type: ignore[operator]
+
+
+def method_named(name: str, **settings: Any) -> Method:
+    """The method of this name, with settings of its own."""
+    return {method.name: method for method in (Passes, Taught)}[name](**settings)
