@@ -50,7 +50,6 @@ def adapt(cluster, finished):
         (stage,) = (stage for stage in stages if stage.name == "adapt-0")
         context.folders.update({s.name: finished.folder / "stages" / f"{n:02d}-{s.name}" for n, s in enumerate(stages)})
         context.folders["adapt-0"] = folder
-        context.fingerprints.update(fingerprints_of(stages, method))
         folder.mkdir()
         training.run(stage, context)
         return folder
