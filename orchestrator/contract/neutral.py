@@ -6,11 +6,7 @@ Else each new setting would have every finished stage of every user carried out 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, get_type_hints
-
-NEUTRAL: Mapping[str, bool] = {"neutral": True}
-"""Metadata of a dataclass field, `field(default=..., metadata=NEUTRAL)`: its default changes nothing."""
 
 
 def deciding(value: Any) -> Any:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
+NEUTRAL = {"neutral": True}
+"""Metadata of a dataclass field, `field(default=..., metadata=NEUTRAL)`: its default changes nothing."""
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
@@ -65,6 +67,12 @@ class OptimiserSettings:
     """Exponent of the poly schedule."""
     constant_share: Annotated[float, Ge(0), Lt(1)] = 0.5
     """Share of the steps before the rate of constant_linear falls."""
+    warmup_steps: Annotated[int, Ge(0)] = field(default=0, metadata=NEUTRAL)
+    """First steps, in which the scheduled rate is multiplied by a factor that rises linearly to 1; 0: none."""
+    warmup_ratio: Annotated[float, Gt(0), Le(1)] = field(default=1e-6, metadata=NEUTRAL)
+    """That factor at the first step."""
+    decay_norms: bool = field(default=True, metadata=NEUTRAL)
+    """Whether weight decay also acts on normalisation layers and on embeddings of positions."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from domains.base.settings import IsaSettings
-from orchestrator.contract.neutral import NEUTRAL
-from orchestrator.contract.settings import OptimiserSettings, TrainSettings, ViewSettings
+from orchestrator.contract.settings import NEUTRAL, OptimiserSettings, TrainSettings, ViewSettings
 
 TARGET = "target"
 """Names the unlabelled target domain where a stage could also name a labelling stage."""

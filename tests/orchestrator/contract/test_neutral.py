@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from orchestrator.base.errors import UserError
-from orchestrator.contract.neutral import NEUTRAL, deciding, neutral_values
+from orchestrator.contract.neutral import deciding, neutral_values
+from orchestrator.contract.settings import NEUTRAL
 from orchestrator.run.folder import RunFolder
 
 

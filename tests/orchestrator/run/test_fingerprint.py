@@ -174,3 +174,10 @@ def test_number_of_passes_decides_a_training_and_the_usual_one_is_not_told():
     )
     assert "passes" not in usual.decided_by["spec"]
     assert several.differences(usual.decided_by) == ["passes: was None, now 'several'"]
+
+
+@pytest.mark.parametrize(("name", "neutral", "other"), [("warmup_steps", 0, 5), ("decay_norms", True, False)])
+def test_setting_that_came_later_decides_and_its_neutral_value_is_not_told(name, neutral, other):
+    assert changed(**{f"source__{name}": neutral}) == set()
+    assert "source" in changed(**{f"source__{name}": other})
+    assert all(name not in str(found.decided_by) for found in fingerprints(TWICE).values())

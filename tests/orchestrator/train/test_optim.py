@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 import torch
 from torch import nn
 
-from orchestrator.train.optim import Updates
+from orchestrator.contract.method import Method
+from orchestrator.contract.settings import OptimiserSettings
+from orchestrator.train.optim import Updates, make_optimiser, make_schedule, rate
 
 NAMES = ("first", "second", "third")
 
@@ -98,3 +101,64 @@ def test_network_without_weights_steps_with_the_others():
     updates = Updates(nets, {"pool": torch.optim.SGD([torch.zeros(1)], lr=1)}, scaler(), 0.5)
     assert updates.prepare(["pool"]) == {}
     updates.apply(["pool"])
+
+
+def rates(settings: OptimiserSettings, steps: int) -> list[float]:
+    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=settings.lr)
+    schedule, found = make_schedule(optimiser, settings, steps), []
+    for _ in range(steps):
+        found.append(schedule.get_last_lr()[0])
+        optimiser.step()
+        schedule.step()
+    return found
+
+
+def test_warm_up_multiplies_the_schedule_by_a_line_that_rises_to_one():
+    found = rates(OptimiserSettings(lr=2.0, power=0.9, warmup_steps=4, warmup_ratio=0.1), 10)
+    rising = [0.1, 0.325, 0.55, 0.775, *[1.0] * 6]
+    assert found == pytest.approx([2 * factor * (1 - step / 10) ** 0.9 for step, factor in enumerate(rising)])
+
+
+@pytest.mark.parametrize("schedule", ["poly", "constant", "constant_linear"])
+def test_rate_without_warm_up_is_that_of_the_schedules_of_torch(schedule):
+    settings = OptimiserSettings(lr=1.0, schedule=schedule)
+    assert rates(settings, 9) == pytest.approx([rate(settings, done, 9) for done in range(9)])
+
+
+@pytest.mark.parametrize("warmup_steps", [0, 4])
+def test_schedule_goes_on_from_its_state_as_json(warmup_steps):
+    settings = OptimiserSettings(lr=1.0, warmup_steps=warmup_steps)
+    optimisers = [torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0) for _ in range(2)]
+    made = [make_schedule(optimiser, settings, 10) for optimiser in optimisers]
+    for optimiser in optimisers:
+        optimiser.step()
+    for _ in range(3):
+        made[0].step()
+    made[1].load_state_dict(json.loads(json.dumps(made[0].state_dict())))
+    made[0].step()
+    made[1].step()
+    assert made[1].last_epoch == made[0].last_epoch == 4
+    if warmup_steps:
+        assert made[1].get_last_lr() == made[0].get_last_lr()
+
+
+class Patches(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.position_embeddings = nn.Parameter(torch.ones(2))
+        self.composition_bias = nn.Parameter(torch.ones(2))
+        self.linear, self.norm, self.batch = nn.Linear(2, 2), nn.LayerNorm(2), nn.BatchNorm1d(2)
+
+
+def test_decay_leaves_normalisation_and_positions_alone_where_it_is_told_to():
+    network, settings = Patches(), OptimiserSettings(weight_decay=0.1, decay_norms=False)
+    names = {id(p): name for name, p in network.named_parameters()}
+    decay = {
+        names[id(p)]: group["weight_decay"]
+        for group in make_optimiser(Method(), "any", network, settings).param_groups
+        for p in group["params"]
+    }
+    assert decay.keys() == set(names.values())
+    assert {name for name, value in decay.items() if value} == {"linear.weight", "linear.bias", "composition_bias"}
+    (group,) = make_optimiser(Method(), "any", network, OptimiserSettings(weight_decay=0.1)).param_groups
+    assert (group["weight_decay"], len(group["params"])) == (0.1, len(names))
