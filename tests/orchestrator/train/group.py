@@ -78,8 +78,7 @@ def handed_on(folder: Path) -> dict[str, Tensor]:
 
 def _work(folder: Path, name: str, how: dict[str, Any]) -> None:
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    loop.ray.train.get_context = lambda: SimpleNamespace(get_world_size=lambda: world)  # type: ignore[assignment]
-    loop.ray.train.get_preemption_info = lambda: None
+    loop.backend_of = lambda _compute: SimpleNamespace(world_size=lambda: world, notice=lambda: None)  # type: ignore[assignment]
     method = method_named(name, **how.get("changes", {}))
     compute = ComputeSettings(
         workers=world, accumulation=MICRO_BATCHES // world, cpus_per_worker=1, precision=how.get("precision", "fp32")
