@@ -26,6 +26,7 @@ def scratch(tmp_path, monkeypatch):
         "HF_HOME",
         "HF_HUB_CACHE",
         "MPLCONFIGDIR",
+        "TORCHINDUCTOR_CACHE_DIR",  # which torch sets where a test before this one compiled something
         *LOCAL,
         *(name for name in os.environ if name.startswith("RAY_")),
     ):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import socket
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +22,8 @@ from orchestrator.train import loop
 from tests.orchestrator.train.methods import Numbers, method_named
 
 MICRO_BATCHES = 2
+MEETING = "MEETING"
+"""Environment variable: the file that the processes of a group meet in."""
 
 
 def train(folder: Path, workers: int, method: str, code: int = 0, **how: Any) -> tuple[dict[str, Tensor], str]:
@@ -39,10 +41,9 @@ def train(folder: Path, workers: int, method: str, code: int = 0, **how: Any) ->
     Returns:
         What the stage hands on, by network and tensor, and what the first process printed.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(workers), "OMP_NUM_THREADS": "1"}
+    # Processes meet in a file. Accelerate asks for an address nevertheless, and then does not use it.
+    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "WORLD_SIZE": str(workers), "OMP_NUM_THREADS": "1"}
+    told[MEETING] = (folder.parent / f"meeting-{uuid.uuid4().hex}").as_uri()
     words = [sys.executable, "-m", "tests.orchestrator.train.group", str(folder), method, json.dumps(how)]
     alone = {name: value for name, value in os.environ.items() if name not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
     group = {**alone, **told, "ACCELERATE_USE_CPU": "1"} if workers > 1 else {**alone, "OMP_NUM_THREADS": "1"}
@@ -78,6 +79,9 @@ def handed_on(folder: Path) -> dict[str, Tensor]:
 
 def _work(folder: Path, name: str, how: dict[str, Any]) -> None:
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1:
+        rank = int(os.environ["RANK"])
+        torch.distributed.init_process_group("gloo", init_method=os.environ[MEETING], rank=rank, world_size=world)
     loop.backend_of = lambda _compute: SimpleNamespace(world_size=lambda: world, notice=lambda: None)  # type: ignore[assignment]
     method = method_named(name, **how.get("changes", {}))
     compute = ComputeSettings(
