@@ -33,7 +33,9 @@ for pipeline, words in json.loads(sys.argv[2]):
 print("ray" in sys.modules)
 """
 """Commands one after the other in one process, and whether it has imported Ray at the end."""
-LONGER = {"source__steps": 60, "source__checkpoint_every": 1000, "panels": 0}
+STEPS = 400
+LONGER = {"source__steps": STEPS, "source__checkpoint_every": 1000, "panels": 0}
+"""Workers ask each other once a second whether to stop, or every hundred steps: several times in this training."""
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +73,8 @@ def in_training(desk, tiny):
     def carried_on(*signals: signal.Signals, code: int) -> str:
         command = desk.start("source_only", *tiny(SourceOnly, **LONGER), "--name", "told", *LOCAL)
         log = desk.runs / "told" / "stages" / "00-source" / "metrics.jsonl"
-        # What an earlier command logged after its last checkpoint is cut off first.
         begun = (steps_saved(desk.runs / "told", "source") or [0])[-1]
-        command.until(lambda: "source: " in command.printed and len(read_lines(log)) > begun + 2)
+        command.until(lambda: len(read_lines(log)) > begun + 2)
         for number in signals:
             os.kill(command.pid, number)
         return command.ends(code)
@@ -83,9 +84,9 @@ def in_training(desk, tiny):
 
 def test_signals_in_training_cost_no_bit(desk, tiny, in_training):
     run = desk.runs / "told"
-    assert "saving a checkpoint" in in_training(signal.SIGTERM, code=143)
+    in_training(signal.SIGTERM, code=143)
     (saved,) = steps_saved(run, "source")
-    assert 0 < saved < 60
+    assert 0 < saved < STEPS
     # The second one does not wait for a checkpoint, and a thread in the middle of a step is no crash.
     assert "terminate called" not in in_training(signal.SIGHUP, signal.SIGTERM, code=143)
     assert not list(desk.temp.glob("segadapt-*"))
