@@ -55,8 +55,8 @@ def run(stage: Train, context: Context) -> dict[str, Any]:
         with label, noted(stop.touch, context.grace_s) as note:
             _follow(attempts, note, job.steps, stage, context)
     finally:
-        attempts.abandoned.set()
-        stop.unlink(missing_ok=True)
+        attempts.abandoned.set()  # where a second signal came, what asks the workers to stop is left to them
+    stop.unlink(missing_ok=True)
     if note.number or (context.peers and context.peers.stop.is_set()):
         raise Interrupted(note.number or signal.SIGINT)
     if attempts.error:
