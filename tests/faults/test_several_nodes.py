@@ -69,7 +69,8 @@ def nodes(desk) -> Iterator[Nodes]:
 
 @pytest.fixture(scope="module")
 def words(tiny) -> list[str]:
-    return tiny(Cbst, **PLAIN, compute__workers=2, compute__tasks=8, adapt__steps=8)
+    # Long enough for a node to be lost before the training has ended.
+    return tiny(Cbst, **PLAIN, compute__workers=2, compute__tasks=8, adapt__steps=24)
 
 
 @pytest.fixture(scope="module")
