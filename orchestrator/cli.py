@@ -174,9 +174,9 @@ def _sweep(method: type[Method], presets: Presets, words: list[str]) -> None:
                 folder,
                 session.progress,
                 _reused(flags),
-                flags.allow_change,
-                chosen(flags.track),
-                flags.grace,
+                allowed=flags.allow_change,
+                track=chosen(flags.track),
+                grace_s=flags.grace,
             )
         )
         session.progress.say(f"table: {folder / 'table.html'}")

@@ -93,7 +93,7 @@ def handled() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in ENDING}
+    before, heard = {number: signal.getsignal(number) for number in ENDING}, _listener.heard
     # One that is ignored was set so by whoever started this command, such as nohup.
     _listener.heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
     _listener.cleaning_since = -CLEANING_S
@@ -103,7 +103,7 @@ def handled() -> Iterator[None]:
     finally:
         for number in _listener.heard:
             signal.signal(number, before[number])
-        _listener.heard = []
+        _listener.heard = heard
 
 
 def listen() -> None:

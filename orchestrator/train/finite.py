@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -37,9 +38,7 @@ class Look:
 
     def bad(self) -> list[str]:
         """Names of the numbers that are NaN or infinite."""
-        if self.arrived is not None:
-            self.arrived.synchronize()
-        return [name for name, fine in zip(self.names, self.numbers.isfinite().tolist(), strict=True) if not fine]
+        return [name for name, value in self.values().items() if not math.isfinite(value)]
 
 
 class Watch:

@@ -244,7 +244,7 @@ def _follow(attempts: Attempts, note: Note, steps: int, stage: Train, context: C
                         peers.notify(stage, {"steps": told, "of": steps, METRIC: line[METRIC]})
                 if peers.stop.is_set():
                     (folder / loop.STOP).touch()
-            if note.number and not asked:
+            if note.number and not asked:  # not in the answer to the signal, which may come amid another print
                 asked = True
                 context.progress.say(f"stopping: saving a checkpoint ({_way_out(note.number, context)})")
         lines = read_lines(folder / "metrics.jsonl")
